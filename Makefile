@@ -1,0 +1,68 @@
+# Everything runs from a private environment in .flotilla; nothing outside the checkout changes.
+# Options are environment or make variables alike: make demo ONCE=1 CANDLES=candles.parquet
+
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .flotilla/venv
+BIN := $(VENV)/bin
+CHECKED := libs services migrations/src deploy/sandbox/src tests docs deploy/bootstrap.py
+
+export UV_PROJECT_ENVIRONMENT := $(CURDIR)/$(VENV)
+export UV_PYTHON_DOWNLOADS := never
+ifneq ($(shell test -n "$$HOME" && test -w "$$HOME" && echo writable),writable)
+export UV_CACHE_DIR ?= $(CURDIR)/.flotilla/uv-cache
+endif
+
+# Where the machine has certificate authorities of its own, they count.
+ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
+export UV_SYSTEM_CERTS ?= true
+endif
+
+.PHONY: help demo test lint docs migrate clean environment
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make demo      run the whole fleet with simulated neighbours (ONCE=1 CANDLES=file SEED=n SYMBOLS=a,b)'
+	@echo 'make test      run every test, with the coverage of the cores (ARGS="tests/unit -k x" runs only those)'
+	@echo 'make lint      check style, types, import rules and the lock file'
+	@echo 'make docs      write docs/events.md and .env.example from the code'
+	@echo 'make migrate   bring DATABASE_URL, or the private PostgreSQL, to the newest schema'
+	@echo 'make clean     stop what still runs from this checkout and remove .flotilla'
+
+# Marks whatever these start as ours, for clean.
+demo test migrate: export FLOTILLA_PROCESS_OF := $(CURDIR)/.flotilla
+
+demo: environment
+	@exec $(BIN)/python -m sandbox.demo
+
+ifdef ARGS
+test: environment
+	@exec $(BIN)/python -m pytest $(ARGS)
+else
+test: environment
+	@$(BIN)/python -m pytest --cov --cov-branch --cov-report=term
+	@$(BIN)/python -m coverage report --include='*/core/*' --fail-under=95
+endif
+
+lint: environment
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy $(CHECKED)
+	@$(BIN)/lint-imports
+	@"$$($(PYTHON) deploy/bootstrap.py)" lock --check
+
+docs: environment
+	@$(BIN)/python -m docs.generate
+
+migrate: environment
+	@exec $(BIN)/python -m sandbox.migrate
+
+clean:
+	@$(PYTHON) deploy/sandbox/src/sandbox/guardian.py stop .flotilla
+	@rm -rf .flotilla
+
+environment:
+	@uv="$$($(PYTHON) deploy/bootstrap.py)" || exit 1; \
+	UV_PYTHON="$$($(PYTHON) -c 'import sys; print(sys.executable)')"; export UV_PYTHON; \
+	test -x $(BIN)/python || echo 'flotilla: installing the Python packages into $(VENV) (once, a minute or two)' >&2; \
+	"$$uv" sync --all-packages --frozen --quiet

@@ -1,0 +1,1 @@
+"""The neighbours simulated, private servers to run on, and the demo that tells the story."""

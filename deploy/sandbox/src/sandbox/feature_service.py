@@ -1,0 +1,173 @@
+"""The Feature Service, simulated: live vectors on the bus, the latest one on request.
+
+It speaks the real one's contract, traps included: four untagged schedulers per symbol, a timestamp
+that is the moment of computing and so stays fresh while the market stands still, zeros for a symbol
+it does not know, and a 500 in plain text for a wrong key. A vector that finds no broker is lost.
+"""
+
+import asyncio
+import hmac
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import aio_pika
+import msgspec
+import structlog
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.exceptions import CONNECTION_EXCEPTIONS
+from litestar import Litestar, MediaType, Request, Response, get
+from litestar.connection import ASGIConnection
+from litestar.datastructures import State
+from litestar.di import NamedDependency, Provide
+from litestar.handlers import BaseRouteHandler
+from litestar.params import FromQuery
+
+from sandbox.core.features import REGISTRY_VERSION
+from sandbox.market import Market
+
+QUEUE = "features.live"
+RHYTHM_S = (1.0, 3.0, 15.0, 60.0)
+PUBLISH_TIMEOUT_S = 2.0
+
+# What is said of a symbol without market data: zeros and neutral ratios, and nothing made of prices.
+COLD_FEATURES = {"volume_1": 0.0, "volume_ratio_12": 1.0, "volume_ratio_48": 1.0}
+
+log = structlog.get_logger(__name__)
+
+Clock = Callable[[], datetime]
+
+
+def utcnow() -> datetime:
+    """The wall clock, UTC-aware."""
+    return datetime.now(UTC)
+
+
+def create_app(market: Market, *, api_key: str, clock: Clock = utcnow) -> Litestar:
+    """The REST surface; every route but /health wants `api_key` in X-API-Key."""
+    return Litestar(
+        [health, latest_features],
+        dependencies={
+            "market": Provide(lambda: market, sync_to_thread=False),
+            "clock": Provide(lambda: clock, sync_to_thread=False),
+        },
+        exception_handlers={WrongKey: _internal_server_error},
+        state=State({"api_key": api_key}),
+        openapi_config=None,
+        logging_config=None,
+    )
+
+
+async def publish_live(
+    market: Market, amqp_url: str, *, rhythm_s: Sequence[float] = RHYTHM_S, clock: Clock = utcnow
+) -> None:
+    """Publishes every symbol's vector at each rhythm until cancelled, with or without a broker at first."""
+    connection = await aio_pika.connect_robust(amqp_url, fail_fast="0", reconnect_interval="1")
+    async with connection:
+        feed = _LiveFeed(market, await _declared(connection), clock)
+        async with asyncio.TaskGroup() as schedulers:
+            for symbol in market.symbols:
+                for period_s in rhythm_s:
+                    schedulers.create_task(feed.run(symbol, period_s))
+
+
+def vector_message(market: Market, symbol: str, now: datetime) -> dict[str, Any]:
+    """The FeatureVector of `symbol` computed at `now`, in the wire's form; trace_id is absent."""
+    return {
+        "timestamp": now.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "symbol": symbol,
+        "features": market.vector(symbol, now) or COLD_FEATURES,
+        "feature_registry_version": REGISTRY_VERSION,
+    }
+
+
+class WrongKey(Exception):
+    """X-API-Key is missing or wrong: answered as the real service does, with a 500."""
+
+
+def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Lets the request pass if its X-API-Key is ours; raises WrongKey otherwise."""
+    given = connection.headers.get("X-API-Key", "")
+    if not hmac.compare_digest(given.encode(), connection.app.state.api_key.encode()):
+        raise WrongKey
+
+
+@get("/health")
+async def health() -> dict[str, str]:
+    """Answers without a key."""
+    return {"status": "healthy", "service": "feature-service"}
+
+
+@get("/features/latest", guards=[require_key])
+async def latest_features(
+    market: NamedDependency[Market],
+    clock: NamedDependency[Clock],
+    symbol: FromQuery[str | None] = None,
+) -> Response[dict[str, Any]]:
+    """The vector computed now; cold, but still 200, for a symbol the market does not have."""
+    if symbol is None:
+        missing = {"type": "missing", "loc": ["query", "symbol"], "msg": "Field required", "input": None}
+        return Response({"detail": [missing]}, status_code=422)
+    return Response(vector_message(market, symbol, clock()))
+
+
+def _internal_server_error(_: Request[Any, Any, Any], __: WrongKey) -> Response[str]:
+    return Response("Internal Server Error", status_code=500, media_type=MediaType.TEXT)
+
+
+# A broker that has just come up may still refuse a declaration.
+async def _declared(connection: AbstractConnection) -> AbstractChannel:
+    while True:
+        try:
+            channel = await connection.channel()
+            await channel.declare_queue(QUEUE, durable=True)
+        except CONNECTION_EXCEPTIONS as error:
+            log.warning("queue not declared, trying again", queue=QUEUE, error=str(error))
+            await asyncio.sleep(1)
+        else:
+            return channel
+
+
+class _LiveFeed:
+    def __init__(self, market: Market, channel: AbstractChannel, clock: Clock) -> None:
+        self._market = market
+        self._channel = channel
+        self._clock = clock
+        self._lost = 0
+        self._dead_feed_told = False
+
+    async def run(self, symbol: str, period_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            due = max(due + period_s, loop.time())
+            await asyncio.sleep(due - loop.time())
+            now = self._clock()
+            self._tell_dead_feed(now)
+            await self._publish(msgspec.json.encode(vector_message(self._market, symbol, now)))
+
+    async def _publish(self, body: bytes) -> None:
+        message = aio_pika.Message(
+            body, content_type="application/json", delivery_mode=aio_pika.DeliveryMode.PERSISTENT
+        )
+        sending = asyncio.create_task(self._channel.default_exchange.publish(message, routing_key=QUEUE))
+        # Awaited from outside: a dying connection cancels what waits on it, which must not end the scheduler.
+        try:
+            await asyncio.wait({sending}, timeout=PUBLISH_TIMEOUT_S)
+        finally:
+            sending.cancel()
+        self._count(delivered=sending.done() and not sending.cancelled() and sending.exception() is None)
+
+    def _count(self, *, delivered: bool) -> None:
+        if not delivered:
+            self._lost += 1
+            if self._lost == 1:
+                log.warning("broker away, vectors are lost")
+        elif self._lost:
+            log.info("broker back", vectors_lost=self._lost)
+            self._lost = 0
+
+    def _tell_dead_feed(self, now: datetime) -> None:
+        if self._market.exhausted(now) and not self._dead_feed_told:
+            self._dead_feed_told = True
+            log.warning("candles exhausted, the same features go on under fresh timestamps")

@@ -1,0 +1,97 @@
+"""What the demo says: log lines and order rows as sentences a person can follow."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from sandbox.story import OrderResult
+
+QUIET_S = 15.0
+"""The same skip of a symbol is told again only after so long."""
+
+# Warnings that belong to a start in any order.
+_EXPECTED = frozenset({"dependency unavailable"})
+
+
+class Narrator:
+    """Tells what the services log and what became of the orders."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._skips_told: dict[tuple[str, str], datetime] = {}
+
+    def step(self, text: str) -> None:
+        """Something that the set-up does."""
+        self._console.print(f"[dim]· {escape(text)}[/dim]")
+
+    def service_line(self, name: str, line: str, now: datetime) -> None:
+        """A line that a service wrote: told where a person wants to know it."""
+        try:
+            event = json.loads(line)
+        except ValueError:
+            self._say(now, name, escape(line), style="dim")
+            return
+        match event.get("event"):
+            case "signal emitted":
+                self._say(now, event["symbol"], _emitted(event))
+            case "signal skipped":
+                self._skip(event, now)
+            case "service ready":
+                self._say(now, name, "[green]ready[/green]")
+            case phrase if event.get("level") in {"warning", "error", "critical"} and phrase not in _EXPECTED:
+                why = event.get("reason") or event.get("exception") or ""
+                self._say(now, name, f"[yellow]{escape(str(phrase))}[/yellow] {escape(str(why))[:160]}")
+
+    def order(self, order: OrderResult, now: datetime) -> None:
+        """What became of an order."""
+        match order.status:
+            case "filled" | "partially_filled":
+                text = (
+                    f"[green]{order.status.replace('_', ' ')}[/green] {_plain(order.filled_quantity)}"
+                    f" of {_plain(order.quantity)} at {_price(order.average_price)}"
+                    f" [dim]({order.order_type.lower()}, fee {_plain(order.fees, 4)})[/dim]"
+                )
+            case "rejected":
+                text = f"[red]rejected[/red] {escape(order.rejection_reason or '')}"
+            case "cancelled":
+                text = (
+                    f"[yellow]cancelled[/yellow] [dim]{_plain(order.filled_quantity)} of it had filled[/dim]"
+                )
+            case _ if order.order_type == "Limit":
+                text = f"[dim]resting at {_price(order.price)} for {_plain(order.quantity)}[/dim]"
+            case _:
+                return
+        self._say(now, order.asset, f"       order {text}")
+
+    def _skip(self, event: Mapping[str, Any], now: datetime) -> None:
+        key = (event["symbol"], event["reason"])
+        told = self._skips_told.get(key)
+        if told is None or (now - told).total_seconds() > QUIET_S:
+            self._skips_told[key] = now
+            price = f"{_price(event.get('price'))}  " if event.get("price") else ""
+            self._say(now, event["symbol"], f"{price}[dim]no signal:[/dim] {event['reason']}")
+
+    def _say(self, now: datetime, who: str, text: str, style: str | None = None) -> None:
+        self._console.print(f"[dim]{now:%H:%M:%S}[/dim]  {who:<13} {text}", style=style)
+
+
+def _emitted(event: Mapping[str, Any]) -> str:
+    colour = "cyan" if event["side"] == "buy" else "magenta"
+    kind = "warm-up" if event.get("is_warmup") else "model"
+    side = f"[{colour}]{event['side'].upper():<4}[/{colour}]"
+    return f"{_price(event['price'])}  {side} {event['amount']:.2f} USDT [dim]({kind} signal)[/dim]"
+
+
+def _price(value: float | Decimal | None) -> str:
+    if value is None:
+        return "?"
+    return f"{value:,.2f}" if value >= 100 else f"{value:.6g}"
+
+
+def _plain(value: Decimal | None, places: int = 8) -> str:
+    return "?" if value is None else f"{value:.{places}f}".rstrip("0").rstrip(".")

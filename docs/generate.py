@@ -1,0 +1,93 @@
+"""Writes what is derived from the code: docs/events.md and .env.example.
+
+Run `make docs` after changing an event, a skip reason or a setting; a test fails until it was.
+"""
+
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+import api.settings
+import common.telemetry
+import exit_strategy.settings
+import inference.core.reasons
+import inference.events
+import inference.settings
+import trainer.settings
+from common.core.named import Named
+from common.settings import (
+    BusSettings,
+    DatabaseSettings,
+    FeatureServiceSettings,
+    ProcessSettings,
+    SettingsGroup,
+)
+
+ROOT = Path(__file__).parent.parent
+EVENTS: dict[str, type[Named]] = {
+    "All services": common.telemetry.Event,
+    "Inference": inference.events.Event,
+    "Why there was no signal": inference.core.reasons.Reason,
+}
+SHARED: dict[str, type[SettingsGroup]] = {
+    "PostgreSQL, all services": DatabaseSettings,
+    "RabbitMQ, all services": BusSettings,
+    "Every process": ProcessSettings,
+    "Feature Service": FeatureServiceSettings,
+}
+SERVICES: dict[str, type[SettingsGroup]] = {
+    "Inference": inference.settings.Settings,
+    "Trainer": trainer.settings.Settings,
+    "Exit strategy": exit_strategy.settings.Settings,
+    "API": api.settings.Settings,
+}
+
+
+def events_page() -> str:
+    """Every event and reason with its meaning, as Markdown."""
+    lines = ["# Events and reasons", "", "Written from the code by `make docs`.", ""]
+    lines += [
+        "A log line is one JSON object: `event` is one of the phrases below, everything variable is a key."
+    ]
+    for title, names in EVENTS.items():
+        lines += ["", f"## {title}", "", "| name | meaning |", "|---|---|"]
+        lines += [f"| `{member}` | {member.meaning} |" for member in names]
+    return "\n".join(lines) + "\n"
+
+
+def environment_file() -> str:
+    """Every setting with its meaning and default, commented out."""
+    lines = ["# Every setting of Flotilla with its default; written from the code by `make docs`."]
+    lines += ["# A line without a value has no default. Secrets have no example on purpose."]
+    seen: set[str] = set()
+    for title, group in {**SHARED, **SERVICES}.items():
+        lines += ["", f"# --- {title}"]
+        for name, field in group.model_fields.items():
+            if name not in seen:
+                seen.add(name)
+                lines += [f"# {field.description}", f"#{name.upper()}={_example(field)}"]
+    return "\n".join(lines) + "\n"
+
+
+def settings_classes() -> Iterator[type[SettingsGroup]]:
+    """Every class of settings that a process of the fleet reads."""
+    yield from (*SHARED.values(), *SERVICES.values())
+
+
+def _example(field: FieldInfo) -> str:
+    value = field.get_default(call_default_factory=True)
+    if value is None or isinstance(value, SecretStr):
+        return ""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value.value if isinstance(value, Enum) else value)
+
+
+if __name__ == "__main__":
+    (ROOT / "docs" / "events.md").write_text(events_page())
+    (ROOT / ".env.example").write_text(environment_file())

@@ -1,0 +1,1 @@
+"""What two or more Flotilla services must agree on, and nothing else."""

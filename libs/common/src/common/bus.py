@@ -1,0 +1,241 @@
+"""The broker connection of a process: how messages are decoded, settled, retried and published.
+
+A handler returns: its message is acknowledged. It raises: what happens is decided here, once, by the class
+of the error (the table in docs/architecture.md): nothing is lost, and nothing blocks its queue.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+import aio_pika
+import aiormq.exceptions
+import msgspec
+import stamina
+import structlog
+from aio_pika.abc import AbstractIncomingMessage, DeliveryMode
+from faststream import AckPolicy, BaseMiddleware
+from faststream.message import StreamMessage
+from faststream.rabbit import Channel, RabbitBroker, RabbitQueue
+
+from common import topology, tracing
+from common.errors import OutcomeUnknown, TryAgain, Unroutable, Unusable
+from common.settings import BusSettings
+from common.telemetry import Event
+
+log = structlog.get_logger(__name__)
+
+PREFETCH = 50
+"""Messages in flight a process; more gains nothing and one at a time waits for a disk write each."""
+IN_PLACE_DELAYS_S = (0.1, 0.3, 1.0)
+"""Waits between attempts at one message before it is handed back (TryAgain) or dead-lettered (a bug)."""
+REQUEUE_DELAY_S = 1.0
+"""Pause before a message is handed back, so that a queue of them does not spin."""
+PUBLISH_TIMEOUT_S = 5.0
+"""Longest wait for a confirm; after it the outcome is unknown."""
+
+T = TypeVar("T")
+Call = Callable[[Any], Awaitable[Any]]
+
+
+class Delivery(msgspec.Struct, Generic[T], frozen=True):
+    """A decoded message, and whether somebody may have begun with it before."""
+
+    body: T
+    redelivered: bool
+
+
+def create_broker(settings: BusSettings, *, service: str) -> RabbitBroker:
+    """A broker that is not connected yet; `service` names the process in dead letters and connections.
+
+    Subscribers get their message decoded by `decoding(...)` and settle nothing themselves.
+    """
+    dead_letters = _DeadLetters(service)
+
+    def settlement(message: Any, /, *, context: Any) -> BaseMiddleware[Any, Any]:
+        return _Settlement(message, context=context, dead_letters=dead_letters)
+
+    broker = RabbitBroker(
+        settings.amqp_url(),
+        app_id=service,
+        default_channel=Channel(prefetch_count=PREFETCH, on_return_raises=True),
+        ack_policy=AckPolicy.MANUAL,
+        middlewares=[settlement],
+        apply_types=False,
+        logger=None,
+        reconnect_interval=1.0,
+        timeout=5.0,
+    )
+    dead_letters.broker = broker
+    return broker
+
+
+def decoding(message_type: type[T]) -> Callable[[StreamMessage[Any]], Awaitable[Delivery[T]]]:
+    """The decoder of a subscriber: the body as `message_type`, else the message is dead-lettered."""
+    decoder = msgspec.json.Decoder(message_type)
+
+    async def decode(message: StreamMessage[Any]) -> Delivery[T]:
+        return Delivery(decoder.decode(message.body), bool(message.raw_message.redelivered))
+
+    return decode
+
+
+async def connect(broker: RabbitBroker, *queues: RabbitQueue) -> None:
+    """The broker is connected, `queues` exist, subscribers consume. Waits and tries again for ever."""
+    for attempt in stamina.retry_context(
+        on=(aio_pika.exceptions.AMQPError, OSError, TimeoutError),
+        attempts=None,
+        timeout=None,
+        wait_max=10,
+    ):
+        with attempt:
+            try:
+                await broker.connect()
+                for queue in (topology.DEAD_LETTERS, *queues):
+                    await broker.declare_queue(queue)
+                await broker.start()
+            except (aio_pika.exceptions.AMQPError, OSError, TimeoutError) as error:
+                log.warning(
+                    Event.DEPENDENCY_UNAVAILABLE, dependency="broker", reason=str(error), attempt=attempt.num
+                )
+                await broker.stop()
+                raise
+
+
+async def publish(
+    broker: RabbitBroker,
+    queue: RabbitQueue,
+    body: bytes,
+    *,
+    message_id: UUID,
+    trace_id: str,
+    expires_in_s: float,
+) -> None:
+    """The broker confirmed that `queue` holds the persistent JSON message, for `expires_in_s` at most.
+
+    Raises Unroutable where no such queue exists, OutcomeUnknown without a confirm in PUBLISH_TIMEOUT_S, and
+    TryAgain where there is no connection.
+    """
+    message = aio_pika.Message(
+        body,
+        content_type="application/json",
+        delivery_mode=DeliveryMode.PERSISTENT,
+        message_id=str(message_id),
+        headers={tracing.HEADER: trace_id},
+        expiration=expires_in_s,
+        timestamp=datetime.now(UTC),
+    )
+    await _publish(broker, queue.name, message)
+
+
+class _DeadLetters:
+    """Where a message ends that could not be used: the original bytes and why."""
+
+    broker: RabbitBroker
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+
+    async def store(self, message: AbstractIncomingMessage, reason: str) -> None:
+        headers = {
+            "reason": reason[:1000],
+            "queue": message.routing_key or "",
+            "service": self._service,
+            "failed_at": datetime.now(UTC).isoformat(),
+            tracing.HEADER: tracing.current(),
+        }
+        letter = aio_pika.Message(
+            message.body,
+            headers={**{f"original-{k}": v for k, v in (message.headers or {}).items()}, **headers},
+            content_type=message.content_type,
+            message_id=message.message_id,
+            delivery_mode=DeliveryMode.PERSISTENT,
+        )
+        await _publish(self.broker, topology.DEAD_LETTERS.name, letter)
+        log.warning(Event.MESSAGE_DEAD_LETTERED, reason=reason, queue=message.routing_key)
+
+
+class _Settlement(BaseMiddleware[Any, AbstractIncomingMessage]):
+    """Acknowledges, retries, hands back or dead-letters one message."""
+
+    def __init__(self, message: AbstractIncomingMessage, *, context: Any, dead_letters: _DeadLetters) -> None:
+        super().__init__(message, context=context)
+        self._dead_letters = dead_letters
+
+    async def consume_scope(self, call_next: Call, msg: StreamMessage[Any]) -> None:
+        with tracing.bound(tracing.accepted(msg.headers.get(tracing.HEADER))):
+            try:
+                await _attempt(call_next, msg)
+            except TryAgain as error:
+                await self._hand_back(error)
+            except Exception as error:  # noqa: BLE001 - the outermost shell: whatever is left is dead-lettered
+                await self._bury(error)
+            else:
+                await self._acknowledge()
+
+    async def after_processed(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_val: BaseException | None = None,
+        exc_tb: Any = None,
+    ) -> bool:
+        # Only what never reached the handler arrives here unsettled: a body that cannot be decoded.
+        if isinstance(exc_val, Exception) and not self.msg.processed:
+            await self._bury(exc_val)
+            return True
+        return False
+
+    async def _bury(self, error: Exception) -> None:
+        try:
+            await self._dead_letters.store(self.msg, _reason(error))
+        except TryAgain as unreachable:
+            await self._hand_back(unreachable)
+        else:
+            await self._acknowledge()
+
+    async def _acknowledge(self) -> None:
+        try:
+            await self.msg.ack()
+        except (aio_pika.exceptions.AMQPError, OSError, RuntimeError) as error:
+            # The connection went first: the message is given out again, and its ids stop a second effect.
+            log.warning(Event.MESSAGE_REQUEUED, reason=_reason(error), queue=self.msg.routing_key)
+
+    async def _hand_back(self, error: Exception) -> None:
+        log.warning(Event.MESSAGE_REQUEUED, reason=_reason(error), queue=self.msg.routing_key)
+        await asyncio.sleep(REQUEUE_DELAY_S)
+        if not self.msg.channel.is_closed:  # a closed channel has already given it back
+            await self.msg.nack(requeue=True)
+
+
+async def _attempt(call_next: Call, msg: StreamMessage[Any]) -> None:
+    for attempt, delay_s in enumerate(IN_PLACE_DELAYS_S, start=1):
+        try:
+            await call_next(msg)
+        except (Unusable, msgspec.ValidationError):
+            raise
+        except Exception as error:  # noqa: BLE001 - any failure deserves the same bounded patience
+            log.warning(Event.MESSAGE_RETRIED, reason=_reason(error), attempt=attempt, delay_s=delay_s)
+            await asyncio.sleep(delay_s)
+        else:
+            return
+    await call_next(msg)
+
+
+async def _publish(broker: RabbitBroker, queue: str, message: aio_pika.Message) -> None:
+    try:
+        await broker.publish(message, routing_key=queue, mandatory=True, timeout=PUBLISH_TIMEOUT_S)
+    except (aio_pika.exceptions.DeliveryError, aio_pika.exceptions.PublishError) as error:
+        raise Unroutable(
+            f"no queue {queue} on the broker: declare it, or start the service that consumes it"
+        ) from error
+    except TimeoutError as error:
+        raise OutcomeUnknown(f"no confirm for {message.message_id} within {PUBLISH_TIMEOUT_S} s") from error
+    except (aio_pika.exceptions.AMQPError, aiormq.exceptions.AMQPError, OSError, RuntimeError) as error:
+        raise TryAgain(f"broker not reachable: {error!r}") from error
+
+
+def _reason(error: BaseException) -> str:
+    cause = getattr(error, "original_error", error)
+    return f"{type(cause).__name__}: {cause}"

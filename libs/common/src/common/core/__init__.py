@@ -1,0 +1,1 @@
+"""Pure parts of common: values in, values out."""

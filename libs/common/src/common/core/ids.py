@@ -1,0 +1,21 @@
+"""Identity: the same decision has the same id on every replica and after every restart."""
+
+from datetime import UTC, datetime
+from uuid import UUID, uuid5
+
+NAMESPACE = UUID("6f1d1c57-8a0b-5c0e-9d6a-0a4f0f3d5b11")
+"""Of all ids that the fleet derives; changing it would let an old vector be traded twice."""
+
+
+def entry_signal_id(strategy_id: str, symbol: str, feature_timestamp: datetime) -> UUID:
+    """The id of the one signal that `strategy_id` may send for this vector.
+
+    The same in warm-up and model mode and for every model version; `feature_timestamp` is aware.
+    """
+    instant = feature_timestamp.astimezone(UTC).isoformat(timespec="microseconds")
+    return _derived("entry", strategy_id, symbol, instant)
+
+
+def _derived(*parts: str) -> UUID:
+    # Length prefixes keep ("a", "bc") and ("ab", "c") apart.
+    return uuid5(NAMESPACE, "".join(f"{len(part)}:{part}" for part in parts))

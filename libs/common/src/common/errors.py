@@ -1,0 +1,25 @@
+"""What went wrong, named by what the receiver should do about it.
+
+The docstring of a class is the explanation that operators read; docs/architecture.md holds the table of
+what is retried, how long, and what never.
+"""
+
+
+class FleetError(Exception):
+    """Something in the fleet's own rules was broken."""
+
+
+class Unusable(FleetError):
+    """The input can never succeed: it goes to the dead letters with its reason, at once."""
+
+
+class TryAgain(FleetError):
+    """A neighbour did not answer: the message is tried again in place and then handed back to its queue."""
+
+
+class Unroutable(TryAgain):
+    """The broker has no queue for a message: nobody would have received it."""
+
+
+class OutcomeUnknown(TryAgain):
+    """The broker did not confirm in time: the message may or may not have arrived."""

@@ -1,0 +1,63 @@
+"""The Feature Service over REST: the latest vector of a symbol."""
+
+import httpx
+import msgspec
+
+from common import tracing
+from common.errors import TryAgain, Unusable
+from common.messages import FeatureVector
+from common.settings import FeatureServiceSettings
+
+MAX_ANSWER_BYTES = 1_000_000
+"""A longer answer is garbage."""
+
+_decoder = msgspec.json.Decoder(FeatureVector)
+
+
+class FeatureService:
+    """A client with one connection pool; close it with `aclose`."""
+
+    def __init__(
+        self, settings: FeatureServiceSettings, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        self._http = httpx.AsyncClient(
+            base_url=settings.feature_service_url(),
+            headers={"X-API-Key": settings.feature_service_api_key.get_secret_value()},
+            timeout=settings.feature_service_timeout_seconds,
+            follow_redirects=False,
+            transport=transport,
+        )
+
+    async def latest(self, symbol: str) -> FeatureVector:
+        """The vector computed now.
+
+        An unknown symbol has one too, without a price. Raises TryAgain where the service does not answer (it
+        answers nothing during a dataset build), Unusable where what it answers is no vector of `symbol`.
+        """
+        try:
+            answer = await self._http.get(
+                "/features/latest", params={"symbol": symbol}, headers={"X-Trace-ID": tracing.current()}
+            )
+        except httpx.HTTPError as error:
+            raise TryAgain(f"Feature Service: {type(error).__name__}: {error}") from error
+        if answer.status_code != httpx.codes.OK:
+            raise TryAgain(
+                f"Feature Service answers {answer.status_code} (a wrong FEATURE_SERVICE_API_KEY gives 500)"
+            )
+        if len(answer.content) > MAX_ANSWER_BYTES:
+            raise Unusable(f"Feature Service answers {len(answer.content)} bytes for one vector")
+        return _vector_of(symbol, answer.content)
+
+    async def aclose(self) -> None:
+        """Its connections are closed."""
+        await self._http.aclose()
+
+
+def _vector_of(symbol: str, body: bytes) -> FeatureVector:
+    try:
+        vector = _decoder.decode(body)
+    except msgspec.DecodeError as error:
+        raise Unusable(f"Feature Service answers no vector: {error}") from error
+    if vector.symbol != symbol:
+        raise Unusable(f"Feature Service answers {vector.symbol} when asked for {symbol}")
+    return vector

@@ -1,0 +1,97 @@
+"""Every message on the bus, as frozen structs.
+
+Strict in what we send: a signal is checked against the receiver's rules before it is published.
+Tolerant in what we read: unknown keys are ignored, timestamps without an offset are UTC.
+`symbol` is `asset` on the wire of the order side.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+
+from common.errors import Unusable
+
+Side = Literal["buy", "sell"]
+Symbol = Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9]{4,20}$")]
+_NonNegative = Annotated[float, msgspec.Meta(ge=0)]
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """A fact or a request on the bus; a changed message is a new one."""
+
+
+class FeatureVector(Message, frozen=True, kw_only=True):
+    """What the Feature Service computed for a symbol at an instant (`features.live`).
+
+    `timestamp` is the moment of computing, so it exposes a backlog, not a dead market feed. A feature that
+    could not be computed is absent.
+    """
+
+    timestamp: datetime
+    symbol: Symbol
+    features: dict[str, float]
+    feature_registry_version: str
+    trace_id: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.timestamp.tzinfo is None:
+            msgspec.structs.force_setattr(self, "timestamp", self.timestamp.replace(tzinfo=UTC))
+
+
+class MarketSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The market that a decision saw. None is unknown; nothing here is ever invented."""
+
+    price: Annotated[float, msgspec.Meta(gt=0)]
+    """Quote currency."""
+    spread: _NonNegative | None = None
+    """Percent of mid. TRAP: the Order Manager takes null for 0 and sends a market order at 0.1 or less."""
+    volume_24h: _NonNegative | None = None
+    volatility: _NonNegative | None = None
+    orderbook_depth: Mapping[str, Any] | None = None
+    technical_indicators: Mapping[str, Any] | None = None
+
+
+class TradingSignal(Message, frozen=True, kw_only=True):
+    """Buy or sell, for the Order Manager (`model-service.trading_signals`).
+
+    TRAP: `amount` is quote currency for buy and sell alike; a confidence above 0.9 becomes a market order.
+    """
+
+    signal_id: UUID
+    signal_type: Side
+    symbol: Symbol = msgspec.field(name="asset")
+    amount: Annotated[float, msgspec.Meta(ge=0.01)]
+    confidence: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    timestamp: Annotated[datetime, msgspec.Meta(tz=True)]
+    strategy_id: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+    market_data_snapshot: MarketSnapshot
+    model_version: Annotated[str, msgspec.Meta(max_length=50)] | None = None
+    is_warmup: bool = False
+    metadata: dict[str, Any] | None = None
+    trace_id: Annotated[str, msgspec.Meta(min_length=1, max_length=100)] | None = None
+
+
+_encoder = msgspec.json.Encoder()
+_signal_decoder = msgspec.json.Decoder(TradingSignal)
+
+
+def encode_signal(signal: TradingSignal) -> bytes:
+    """The body to publish, which the Order Manager accepts and reads as `signal`.
+
+    Raises Unusable naming the field, where its rules refuse it or JSON cannot hold it (NaN becomes null,
+    and a null spread would silently become a market order).
+    """
+    body = _encoder.encode(signal)
+    try:
+        read_back = _signal_decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise Unusable(f"signal {signal.signal_id} breaks the Order Manager's rules: {error}") from error
+    for field in signal.__struct_fields__:
+        if getattr(read_back, field) != getattr(signal, field):
+            raise Unusable(
+                f"signal {signal.signal_id}: {field} does not survive JSON: {getattr(signal, field)!r}"
+            )
+    return body

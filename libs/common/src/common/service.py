@@ -1,0 +1,129 @@
+"""The frame of a service: what starts, in which order, and how it stops.
+
+HTTP answers at once, so a process is alive while it waits for its broker and database; it is ready once it
+consumes. Stopping lets handlers finish what they began, then closes what they used.
+"""
+
+import errno
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, TypeVar
+
+import msgspec
+import structlog
+import uvicorn
+from faststream.asgi import AsgiResponse
+from faststream.asgi.types import ASGIApp, Receive, Scope, Send
+from faststream.rabbit import RabbitBroker, RabbitQueue
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from common import bus
+from common.background import BackgroundTasks
+from common.probes import Probes, database_check, queue_check
+from common.settings import EXIT_BAD_CONFIGURATION, ProcessSettings, load
+from common.telemetry import Event, configure_logging
+
+log = structlog.get_logger(__name__)
+
+GRACE_S = 15
+"""How long open HTTP requests may take to finish after SIGTERM, in seconds."""
+
+_NOT_FOUND = AsgiResponse(b"not found", 404)
+
+S = TypeVar("S", bound=ProcessSettings)
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True):
+    """What a service is made of."""
+
+    name: str
+    engine: AsyncEngine
+    broker: RabbitBroker
+    queues: Sequence[RabbitQueue] = ()
+    """Exist before anything is consumed or published."""
+    consumed: Sequence[RabbitQueue] = ()
+    """Need a consumer for the service to be ready."""
+    work: Sequence[Callable[[], Coroutine[object, object, None]]] = ()
+    """Runs beside the messages until the service stops."""
+    closing: Sequence[Callable[[], Awaitable[object]]] = ()
+    """Runs in order once nothing is handled any more."""
+    lacks: Sequence[str] = ()
+    """What this build cannot do yet, for /health."""
+
+
+def create_asgi(service: Service) -> ASGIApp:
+    """The service as an ASGI application: its probes over HTTP, its life from lifespan start to end."""
+
+    async def consume() -> None:
+        await bus.connect(service.broker, *service.queues)
+        log.info(Event.SERVICE_READY)
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        log.info(Event.SERVICE_STARTED)
+        async with BackgroundTasks() as tasks:
+            for work in (consume, *service.work):
+                tasks.start(work())
+            yield
+        await service.broker.stop()
+        for close in service.closing:
+            await close()
+        await service.engine.dispose()
+        log.info(Event.SERVICE_STOPPED)
+
+    probes = Probes(
+        service.name,
+        database=database_check(service.engine),
+        queue=queue_check(service.broker, *service.consumed),
+        lacks=service.lacks,
+    )
+    routes = dict(probes.routes())
+
+    # Not AsgiFastStream: that answers HTTP only once the broker is there.
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _live(lifespan(), receive, send)
+        else:
+            await routes.get(scope["path"], _NOT_FOUND)(scope, receive, send)
+
+    return app
+
+
+def run(name: str, settings_type: type[S], create_app: Callable[[S], Any], *, port_variable: str) -> None:
+    """The ASGI application of a process answers until SIGTERM or SIGINT.
+
+    `port_variable` names the setting with its port. Exits 78, saying what to change, where settings are
+    invalid or the port cannot be had.
+    """
+    settings = load(settings_type)
+    configure_logging(name, settings.model_service_log_level)
+    listener = _listen(settings.listen_host, getattr(settings, port_variable.lower()), port_variable)
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=GRACE_S
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+async def _live(lifespan: AbstractAsyncContextManager[None], receive: Receive, send: Send) -> None:
+    await receive()
+    async with lifespan:
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+def _listen(host: str, port: int, port_variable: str) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        in_use = error.errno == errno.EADDRINUSE
+        why = "is in use by another process" if in_use else f"cannot be used: {error.strerror}"
+        sys.stderr.write(f"{port_variable}: {host}:{port} {why}; set {port_variable} to a free port\n")
+        raise SystemExit(EXIT_BAD_CONFIGURATION) from error
+    return listener

@@ -1,0 +1,183 @@
+"""Settings that two or more services share, read from the environment.
+
+One class per concern; a service's own `Settings` inherits the groups it needs. The type carries the
+range, the line under a field its meaning and unit. Invalid settings stop a service at start with every
+problem at once, each named by its variable and never showing a secret.
+"""
+
+import sys
+from typing import Annotated, Literal, TypeVar
+from urllib.parse import quote
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+EXIT_BAD_CONFIGURATION = 78
+"""`EX_CONFIG` of sysexits.h: a supervisor that restarts on it restarts for nothing."""
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(item.strip() for item in value.split(",") if item.strip())
+    return value
+
+
+def _scheme(*schemes: str) -> AfterValidator:
+    def check(url: SecretStr) -> SecretStr:
+        if url.get_secret_value().split("://", 1)[0] not in schemes:
+            raise ValueError(f"must start with {schemes[0]}://")
+        return url
+
+    return AfterValidator(check)
+
+
+CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+"""`a,b` in the environment, `("a", "b")` in code."""
+
+
+class SettingsGroup(BaseSettings):
+    """Reads the environment only; unset and empty are the same."""
+
+    model_config = SettingsConfigDict(
+        env_ignore_empty=True, frozen=True, extra="ignore", use_attribute_docstrings=True
+    )
+
+
+class DatabaseSettings(SettingsGroup):
+    """How to reach PostgreSQL, and how long to wait for it."""
+
+    database_url: Annotated[SecretStr, _scheme("postgresql", "postgres")] | None = None
+    """Overrides the five POSTGRES_ variables: `postgresql://user:password@host:port/name`."""
+    postgres_host: str = "localhost"
+    """Host of the shared PostgreSQL."""
+    postgres_port: Port = 5432
+    """Its port."""
+    postgres_db: str = "postgres"
+    """Its database."""
+    postgres_user: str = "postgres"
+    """The role to connect as."""
+    postgres_password: SecretStr = SecretStr("")
+    """The role's password."""
+    database_pool_size: PositiveInt = 10
+    """Connections that one process keeps at most."""
+    database_acquire_timeout_seconds: PositiveFloat = 1.0
+    """Longest wait for a free connection, in seconds."""
+    database_statement_timeout_ms: PositiveInt = 250
+    """Longest run of one statement, in milliseconds."""
+    database_idle_in_transaction_timeout_ms: PositiveInt = 10_000
+    """A transaction idle for longer is ended: the fence against a frozen process, in milliseconds."""
+
+    def sqlalchemy_url(self) -> str:
+        """The URL with the asyncpg driver named."""
+        url = self.database_url.get_secret_value() if self.database_url else self._url_of_parts()
+        # libpq and the neighbours say sslmode, asyncpg says ssl.
+        return "postgresql+asyncpg://" + url.split("://", 1)[-1].replace("sslmode=", "ssl=")
+
+    def _url_of_parts(self) -> str:
+        password = quote(self.postgres_password.get_secret_value(), safe="")
+        user = quote(self.postgres_user, safe="")
+        return f"postgresql://{user}:{password}@{self.postgres_host}:{self.postgres_port}/{self.postgres_db}"
+
+
+class BusSettings(SettingsGroup):
+    """How to reach RabbitMQ."""
+
+    rabbitmq_url: Annotated[SecretStr, _scheme("amqp", "amqps")] | None = None
+    """Overrides the four RABBITMQ_ variables: `amqp://user:password@host:port/vhost`."""
+    rabbitmq_host: str = "localhost"
+    """Host of the broker."""
+    rabbitmq_port: Port = 5672
+    """Its port."""
+    rabbitmq_user: str = "guest"
+    """The user to connect as."""
+    rabbitmq_password: SecretStr = SecretStr("guest")
+    """The user's password."""
+
+    def amqp_url(self) -> str:
+        """The URL of the broker, credentials included."""
+        if self.rabbitmq_url:
+            return self.rabbitmq_url.get_secret_value()
+        password = quote(self.rabbitmq_password.get_secret_value(), safe="")
+        user = quote(self.rabbitmq_user, safe="")
+        return f"amqp://{user}:{password}@{self.rabbitmq_host}:{self.rabbitmq_port}/"
+
+
+class ProcessSettings(SettingsGroup):
+    """What every service process has."""
+
+    listen_host: str = "127.0.0.1"
+    """Address that health and metrics listen on; containers set 0.0.0.0."""
+    model_service_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Lowest level that is logged."""
+
+
+class FeatureServiceSettings(SettingsGroup):
+    """How to reach the Feature Service."""
+
+    feature_service_host: str = "localhost"
+    """Host of the Feature Service."""
+    feature_service_port: Port = 4900
+    """Its port."""
+    feature_service_api_key: SecretStr = SecretStr("")
+    """Sent as X-API-Key."""
+    feature_service_timeout_seconds: PositiveFloat = 5.0
+    """Longest wait for one answer, in seconds."""
+
+    def feature_service_url(self) -> str:
+        """Base URL of its REST interface."""
+        return f"http://{self.feature_service_host}:{self.feature_service_port}"
+
+
+S = TypeVar("S", bound=SettingsGroup)
+
+
+def load(settings_type: type[S]) -> S:
+    """The settings of this process, or exit 78 after one line per problem on standard error."""
+    try:
+        return settings_type()
+    except ValidationError as error:
+        lines = "\n".join(f"  {line}" for line in problems(settings_type, error))
+        sys.stderr.write(f"invalid settings, nothing was started:\n{lines}\n")
+        raise SystemExit(EXIT_BAD_CONFIGURATION) from None
+
+
+def problems(settings_type: type[SettingsGroup], error: ValidationError) -> list[str]:
+    """One line per invalid setting or combination: its variable and what is wrong, never its value."""
+    found = error.errors(include_input=False, include_url=False)
+    invalid = {str(each["loc"][0]) for each in found if each["loc"]}
+    lines = [_line(each["loc"], each["msg"]) for each in found]
+    if invalid:
+        # Pydantic looks at combinations only once every single value is valid.
+        names = {name.upper() for name in invalid}
+        lines += [
+            line for line in _combination_problems(settings_type, invalid) if not _names_any(line, names)
+        ]
+    return lines
+
+
+def _combination_problems(settings_type: type[SettingsGroup], invalid: set[str]) -> list[str]:
+    fields = settings_type.model_fields
+    try:
+        settings_type(**{name: fields[name].get_default(call_default_factory=True) for name in invalid})
+    except ValidationError as error:
+        return [_line(each["loc"], each["msg"]) for each in error.errors(include_input=False)]
+    return []
+
+
+def _names_any(line: str, names: set[str]) -> bool:
+    return any(name in line for name in names)
+
+
+def _line(location: tuple[int | str, ...], message: str) -> str:
+    message = message.removeprefix("Value error, ")
+    return f"{location[0]}".upper() + f": {message}" if location else message

@@ -1,0 +1,228 @@
+"""Ledgered publish: a signal that was decided ends published and recorded, or expired with its reason.
+
+1. `claim` writes the intent in the caller's transaction: the id's primary key lets one claim win.
+2. `publish` sends it, confirmed, mandatory, persistent, expiring with its validity.
+3. After the confirm one transaction marks it published and appends it to trading_signals.
+4. Only then does the caller acknowledge its input.
+
+A crash between any two steps leaves a pending intent. Whoever gets the input again takes it over at once
+(`resume`), everybody else once its lease has run out (`relay`); both send the stored payload under the same
+id, and never after its validity.
+"""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+import structlog
+from faststream.rabbit import RabbitBroker
+from sqlalchemy import Row, exists, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from common import bus, topology, tracing
+from common.errors import OutcomeUnknown, TryAgain
+from common.messages import TradingSignal, encode_signal
+from common.tables import orders, signal_outbox
+from common.telemetry import Event
+from common.trading_log import append_signal
+
+log = structlog.get_logger(__name__)
+
+LEASE_S = 10.0
+"""How long an intent belongs to the process that claimed it, by the database's clock."""
+PUBLISH_RETRY_S = 0.25
+"""Pause between attempts to publish while the signal is valid."""
+RELAY_BATCH = 20
+"""Intents that one relay round takes."""
+
+Kind = Literal["entry", "exit"]
+_decoder = msgspec.json.Decoder(TradingSignal)
+
+
+class Fate(StrEnum):
+    """How an intent ended, or that it has not."""
+
+    PUBLISHED = "published"
+    EXPIRED = "expired"
+    PENDING = "pending"
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """An intent that this process owns: the exact body to publish, and until when."""
+
+    signal_id: UUID
+    body: bytes
+    trace_id: str
+    valid_until: datetime
+
+
+class SignalOutbox:
+    """The outbox as one process sees it; `owner` tells processes apart."""
+
+    def __init__(self, engine: AsyncEngine, broker: RabbitBroker, *, owner: str) -> None:
+        self._engine = engine
+        self._broker = broker
+        self._owner = owner
+
+    async def claim(
+        self,
+        connection: AsyncConnection,
+        signal: TradingSignal,
+        *,
+        kind: Kind,
+        feature_timestamp: datetime | None,
+        valid_until: datetime,
+    ) -> Claim | None:
+        """The intent, once the caller's transaction commits; None where the id is claimed already.
+
+        Raises Unusable where the Order Manager would refuse the signal.
+        """
+        body = encode_signal(signal)
+        trace_id = signal.trace_id or tracing.current()
+        inserted = await connection.execute(
+            insert(signal_outbox)
+            .values(
+                signal_id=signal.signal_id,
+                kind=kind,
+                strategy_id=signal.strategy_id,
+                symbol=signal.symbol,
+                side=signal.signal_type,
+                amount_quote=Decimal(repr(signal.amount)),
+                payload=body.decode(),
+                trace_id=trace_id,
+                feature_timestamp=feature_timestamp,
+                valid_until=valid_until,
+                owner=self._owner,
+                lease_until=func.now() + timedelta(seconds=LEASE_S),
+            )
+            .on_conflict_do_nothing(index_elements=["signal_id"])
+            .returning(signal_outbox.c.signal_id)
+        )
+        if inserted.first() is None:
+            return None
+        return Claim(signal_id=signal.signal_id, body=body, trace_id=trace_id, valid_until=valid_until)
+
+    async def resume(self, signal_id: UUID) -> Claim | Fate | None:
+        """For an input that came again: its unfinished intent, now ours; how it ended; None: never claimed.
+
+        The lease is taken over at once: the broker gives an input out again only when it saw its holder gone.
+        """
+        async with self._engine.begin() as connection:
+            taken = await connection.execute(
+                update(signal_outbox)
+                .where(signal_outbox.c.signal_id == signal_id, signal_outbox.c.state == Fate.PENDING)
+                .values(self._ownership())
+                .returning(signal_outbox)
+            )
+            if row := taken.first():
+                return _claim_of(row)
+            state = await connection.scalar(
+                select(signal_outbox.c.state).where(signal_outbox.c.signal_id == signal_id)
+            )
+        return None if state is None else Fate(state)
+
+    async def publish(self, claim: Claim) -> Fate:
+        """Published and recorded, or expired.
+
+        PENDING where the broker never said whether it took the signal, or the database did not answer: the
+        relay finishes it, once the Order Manager had time to show an order.
+        """
+        reason, unknown = "its validity had ended", False
+        while (remaining_s := _seconds_until(claim.valid_until)) > 0:
+            try:
+                await bus.publish(
+                    self._broker,
+                    topology.TRADING_SIGNALS,
+                    claim.body,
+                    message_id=claim.signal_id,
+                    trace_id=claim.trace_id,
+                    expires_in_s=remaining_s,
+                )
+            except TryAgain as error:
+                reason, unknown = str(error), unknown or isinstance(error, OutcomeUnknown)
+                log.warning(Event.SIGNAL_NOT_PUBLISHED, signal_id=str(claim.signal_id), reason=reason)
+                await asyncio.sleep(PUBLISH_RETRY_S)
+            else:
+                log.info(Event.SIGNAL_PUBLISHED, signal_id=str(claim.signal_id))
+                return await self._settle(claim, Fate.PUBLISHED, None)
+        if unknown:
+            log.warning(Event.SIGNAL_LEFT_TO_RELAY, signal_id=str(claim.signal_id), reason=reason)
+            return Fate.PENDING
+        return await self._settle(claim, Fate.EXPIRED, reason)
+
+    async def relay(self) -> int:
+        """Intents whose owner went silent are finished; returns how many were taken.
+
+        One past its validity is expired, unless the Order Manager already holds an order for it: then only
+        the record was missing.
+        """
+        lapsed = (
+            select(signal_outbox.c.signal_id)
+            .where(signal_outbox.c.state == Fate.PENDING, signal_outbox.c.lease_until < func.now())
+            .order_by(signal_outbox.c.created_at)
+            .limit(RELAY_BATCH)
+            .with_for_update(skip_locked=True)
+        )
+        async with self._engine.begin() as connection:
+            rows = await connection.execute(
+                update(signal_outbox)
+                .where(signal_outbox.c.signal_id.in_(lapsed.scalar_subquery()))
+                .values(self._ownership())
+                .returning(signal_outbox, exists().where(orders.c.signal_id == signal_outbox.c.signal_id))
+            )
+            taken = [(_claim_of(row), bool(row[-1])) for row in rows]
+        for claim, has_order in taken:
+            with tracing.bound(claim.trace_id):
+                if has_order:
+                    await self._settle(claim, Fate.PUBLISHED, None)
+                else:
+                    await self.publish(claim)
+        return len(taken)
+
+    def _ownership(self) -> dict[str, object]:
+        return {
+            "owner": self._owner,
+            "lease_until": func.now() + timedelta(seconds=LEASE_S),
+            "attempts": signal_outbox.c.attempts + 1,
+        }
+
+    async def _settle(self, claim: Claim, fate: Fate, reason: str | None) -> Fate:
+        try:
+            async with self._engine.begin() as connection:
+                await self._record(connection, claim, fate, reason)
+        except (DBAPIError, PoolTimeout, OSError) as error:
+            log.warning(Event.SIGNAL_LEFT_TO_RELAY, signal_id=str(claim.signal_id), reason=str(error))
+            return Fate.PENDING
+        if fate is Fate.EXPIRED:
+            log.warning(Event.SIGNAL_EXPIRED, signal_id=str(claim.signal_id), reason=reason)
+        return fate
+
+    async def _record(
+        self, connection: AsyncConnection, claim: Claim, fate: Fate, reason: str | None
+    ) -> None:
+        # A confirm outweighs what anybody else concluded; an expiry only ends what is still open.
+        open_states = [Fate.PENDING, Fate.EXPIRED] if fate is Fate.PUBLISHED else [Fate.PENDING]
+        await connection.execute(
+            update(signal_outbox)
+            .where(signal_outbox.c.signal_id == claim.signal_id, signal_outbox.c.state.in_(open_states))
+            .values(state=fate, reason=reason, published_at=func.now() if fate is Fate.PUBLISHED else None)
+        )
+        if fate is Fate.PUBLISHED:
+            await append_signal(connection, _decoder.decode(claim.body))
+
+
+def _claim_of(row: Row[tuple[object, ...]]) -> Claim:
+    return Claim(
+        signal_id=row.signal_id, body=row.payload.encode(), trace_id=row.trace_id, valid_until=row.valid_until
+    )
+
+
+def _seconds_until(instant: datetime) -> float:
+    return (instant - datetime.now(UTC)).total_seconds()

@@ -1,0 +1,394 @@
+"""The schema: every table that a Flotilla service reads or writes, and nothing more.
+
+`ours` holds what we own and migrate. Five of its tables are older than we are (`ADOPTED`): the platform
+created them, Grafana and the neighbours read them, and they keep their shape. Their timestamps are naive
+UTC; those of our own tables carry a zone. `neighbours` holds what others own: only the columns we read,
+marked `info={"read_only": True}`, never written and never migrated by us. PostgreSQL 15 is the floor.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Numeric,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+SCHEMA_HEAD = "0003"
+"""The revision this code was written for; readiness compares it with `schema_version`."""
+
+ADOPTED = (
+    "trading_signals",
+    "model_versions",
+    "execution_events",
+    "model_quality_metrics",
+    "position_states",
+)
+"""Tables of `ours` that exist on a platform database before our first migration."""
+
+ours = MetaData()
+neighbours = MetaData(info={"read_only": True})
+
+_DECIMAL = Numeric(20, 8)
+_NAIVE_UTC = DateTime()
+_TIMESTAMPTZ = DateTime(timezone=True)
+_NEW_ID = text("gen_random_uuid()")
+_NOW = text("now()")
+_FALSE = text("false")
+_ZERO = text("0")
+_READ_ONLY = {"read_only": True}
+
+schema_version = Table(
+    "flotilla_alembic_version",
+    MetaData(),
+    Column("version_num", String(32), primary_key=True),
+)
+"""One row, the revision of the database; written by the migrations alone, absent before the first one."""
+
+
+# Ours, adopted from the platform
+
+trading_signals = Table(
+    "trading_signals",
+    ours,
+    Column("id", Uuid, primary_key=True, server_default=_NEW_ID),
+    Column("signal_id", Uuid, nullable=False, unique=True),
+    Column("strategy_id", String(100), nullable=False),
+    Column("asset", String(50), nullable=False),
+    Column("side", String(10), nullable=False),
+    Column("price", _DECIMAL, nullable=False),
+    Column("confidence", Numeric(5, 4)),
+    Column("timestamp", _NAIVE_UTC, nullable=False),
+    Column("model_version", String(50)),
+    Column("is_warmup", Boolean, nullable=False, server_default=_FALSE),
+    Column("market_data_snapshot", JSONB),
+    Column("metadata", JSONB),
+    Column("trace_id", String(100)),
+    Column("created_at", _NAIVE_UTC, nullable=False, server_default=_NOW),
+    Column("amount_quote", _DECIMAL),
+    CheckConstraint("side IN ('buy', 'sell')", name="chk_side"),
+    CheckConstraint("price > 0", name="trading_signals_price_check"),
+    CheckConstraint("confidence >= 0 AND confidence <= 1", name="chk_confidence"),
+    Index("idx_trading_signals_timestamp", text("timestamp DESC")),
+    Index("idx_trading_signals_signal_id", "signal_id"),
+    Index("idx_trading_signals_strategy_id", "strategy_id"),
+    Index("idx_trading_signals_asset", "asset"),
+)
+"""One row per published signal. `amount_quote` is ours: null on rows older than revision 0002."""
+
+model_versions = Table(
+    "model_versions",
+    ours,
+    Column("id", Uuid, primary_key=True, server_default=_NEW_ID),
+    Column("version", String(50), nullable=False, unique=True),
+    Column("file_path", String(500), nullable=False),
+    Column("model_type", String(50), nullable=False),
+    Column("strategy_id", String(100)),
+    Column("trained_at", _NAIVE_UTC, nullable=False, server_default=_NOW),
+    Column("training_duration_seconds", Integer),
+    Column("training_dataset_size", Integer),
+    Column("training_config", JSONB),
+    Column("is_active", Boolean, nullable=False, server_default=_FALSE),
+    Column("is_warmup_mode", Boolean, nullable=False, server_default=_FALSE),
+    Column("created_at", _NAIVE_UTC, nullable=False, server_default=_NOW),
+    Column("updated_at", _NAIVE_UTC, nullable=False, server_default=_NOW),
+    CheckConstraint(r"version ~ '^v\d+(\.\d+)?$'", name="chk_version_format"),
+    CheckConstraint("file_path LIKE '/models/%'", name="chk_file_path"),
+    CheckConstraint(
+        "model_type IN ('xgboost', 'random_forest', 'logistic_regression', 'sgd_classifier')",
+        name="chk_model_type",
+    ),
+    Index("idx_model_versions_strategy_id", "strategy_id"),
+    Index("idx_model_versions_trained_at", text("trained_at DESC")),
+    Index("idx_model_versions_unique_active", "strategy_id", unique=True, postgresql_where=text("is_active")),
+)
+"""One row per trained version. `file_path` is logical (`/models/v{n}`); a null `strategy_id` is read as
+strategy `default` and never written: the unique index on active versions does not cover nulls."""
+
+execution_events = Table(
+    "execution_events",
+    ours,
+    Column("id", Uuid, primary_key=True, server_default=_NEW_ID),
+    Column("signal_id", Uuid, nullable=False),
+    Column("strategy_id", String(100), nullable=False),
+    Column("asset", String(50), nullable=False),
+    Column("side", String(10), nullable=False),
+    Column("execution_price", _DECIMAL, nullable=False),
+    Column("execution_quantity", _DECIMAL, nullable=False),
+    Column("execution_fees", _DECIMAL, nullable=False),
+    Column("executed_at", _NAIVE_UTC, nullable=False),
+    Column("signal_price", _DECIMAL, nullable=False),
+    Column("signal_timestamp", _NAIVE_UTC, nullable=False),
+    Column("performance", JSONB, nullable=False),
+    Column("created_at", _NAIVE_UTC, nullable=False, server_default=_NOW),
+    Column("used_for_training", Boolean, nullable=False, server_default=_FALSE),
+    Column("training_id", Uuid, ForeignKey("model_versions.id")),
+    CheckConstraint("side IN ('buy', 'sell')", name="chk_side"),
+    CheckConstraint("execution_price > 0", name="execution_events_execution_price_check"),
+    CheckConstraint("execution_quantity > 0", name="execution_events_execution_quantity_check"),
+    CheckConstraint("execution_fees >= 0", name="execution_events_execution_fees_check"),
+    Index("idx_execution_events_executed_at", text("executed_at DESC")),
+    Index("idx_execution_events_signal_id", "signal_id"),
+    Index("idx_execution_events_strategy_id", "strategy_id"),
+)
+"""One row per fill. `performance.realized_pnl` is quote currency and ours to compute; `used_for_training`
+and `training_id` are never written."""
+
+model_quality_metrics = Table(
+    "model_quality_metrics",
+    ours,
+    Column("id", Uuid, primary_key=True, server_default=_NEW_ID),
+    Column("model_version_id", Uuid, ForeignKey("model_versions.id", ondelete="CASCADE"), nullable=False),
+    Column("metric_name", String(100), nullable=False),
+    Column("metric_value", _DECIMAL, nullable=False),
+    Column("metric_type", String(50), nullable=False),
+    Column("evaluated_at", _NAIVE_UTC, nullable=False, server_default=_NOW),
+    Column("evaluation_dataset_size", Integer),
+    Column("metadata", JSONB),
+    CheckConstraint(
+        "metric_type IN ('classification', 'regression', 'trading_performance')", name="chk_metric_type"
+    ),
+    CheckConstraint(
+        """metric_type <> 'classification' OR CASE
+            WHEN metric_name IN (
+                'accuracy', 'balanced_accuracy', 'baseline_accuracy', 'precision', 'recall', 'f1', 'f1_score',
+                'roc_auc', 'pr_auc', 'brier', 'brier_score', 'ece'
+            ) THEN metric_value >= 0 AND metric_value <= 1
+            WHEN metric_name = 'mcc' THEN metric_value >= -1 AND metric_value <= 1
+            WHEN metric_name = 'log_loss' THEN metric_value >= 0 AND metric_value <> 'NaN'
+            ELSE metric_value <> 'NaN'
+        END""",
+        name="chk_metric_value_by_name",
+    ),
+    Index("idx_model_quality_metrics_model_version_id", "model_version_id"),
+    Index("idx_model_quality_metrics_metric_name", "metric_name"),
+    Index("idx_model_quality_metrics_evaluated_at", text("evaluated_at DESC")),
+)
+"""One row per version, metric and split (`metadata.dataset_split`: validation, test or live)."""
+
+position_states = Table(
+    "position_states",
+    ours,
+    Column("asset", String(20), primary_key=True),
+    Column("entry_price", _DECIMAL, nullable=False),
+    Column("entry_time", _NAIVE_UTC, nullable=False),
+    Column("peak_price", _DECIMAL, nullable=False),
+    Column("highest_unrealized_pnl", _DECIMAL, nullable=False, server_default=_ZERO),
+    Column("last_exit_signal_time", _NAIVE_UTC),
+    Column("created_at", _NAIVE_UTC, nullable=False, server_default=_NOW),
+    Column("updated_at", _NAIVE_UTC, nullable=False, server_default=_NOW),
+    CheckConstraint("entry_price > 0", name="chk_entry_price_positive"),
+    CheckConstraint("peak_price > 0", name="chk_peak_price_positive"),
+    Index("idx_position_states_entry_time", "entry_time"),
+    Index("idx_position_states_updated_at", "updated_at"),
+)
+"""The older exit worker's state: kept, no side and no lifecycle."""
+
+
+# Ours, new
+
+signal_outbox = Table(
+    "signal_outbox",
+    ours,
+    Column("signal_id", Uuid, primary_key=True),
+    Column("kind", String(10), nullable=False),
+    Column("strategy_id", String(100), nullable=False),
+    Column("symbol", String(50), nullable=False),
+    Column("side", String(4), nullable=False),
+    Column("amount_quote", _DECIMAL, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("trace_id", String(100), nullable=False),
+    Column("feature_timestamp", _TIMESTAMPTZ),
+    Column("valid_until", _TIMESTAMPTZ, nullable=False),
+    Column("state", String(10), nullable=False, server_default="pending"),
+    Column("reason", Text),
+    Column("owner", String(100), nullable=False),
+    Column("lease_until", _TIMESTAMPTZ, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default=_ZERO),
+    Column("created_at", _TIMESTAMPTZ, nullable=False, server_default=_NOW),
+    Column("published_at", _TIMESTAMPTZ),
+    CheckConstraint("kind IN ('entry', 'exit')", name="signal_outbox_kind_check"),
+    CheckConstraint("side IN ('buy', 'sell')", name="signal_outbox_side_check"),
+    CheckConstraint("amount_quote > 0 AND amount_quote <> 'NaN'", name="signal_outbox_amount_quote_check"),
+    CheckConstraint("state IN ('pending', 'published', 'expired')", name="signal_outbox_state_check"),
+    Index("signal_outbox_pending_idx", "lease_until", postgresql_where=text("state = 'pending'")),
+    Index("signal_outbox_symbol_idx", "symbol", text("created_at DESC")),
+    Index("signal_outbox_created_at_idx", "created_at"),
+)
+"""The intent to publish a signal, written before it is published. `payload` is the exact JSON body."""
+
+emission_fences = Table(
+    "emission_fences",
+    ours,
+    Column("strategy_id", String(100), primary_key=True),
+    Column("symbol", String(50), primary_key=True),
+    Column("newest_feature_timestamp", _TIMESTAMPTZ, nullable=False),
+    Column("signal_id", Uuid, nullable=False),
+    Column("updated_at", _TIMESTAMPTZ, nullable=False),
+)
+"""The newest vector that became a signal, per strategy and symbol: an older one never does."""
+
+rate_limits = Table(
+    "rate_limits",
+    ours,
+    Column("scope", String(50), primary_key=True),
+    Column("tokens", Double, nullable=False),
+    Column("refilled_at", _TIMESTAMPTZ, nullable=False),
+)
+"""One token bucket per scope, shared by all replicas."""
+
+warmup_slots = Table(
+    "warmup_slots",
+    ours,
+    Column("slot", _TIMESTAMPTZ, primary_key=True),
+    Column("strategy_id", String(100), nullable=False),
+    Column("symbol", String(50), nullable=False),
+    Column("signal_id", Uuid, nullable=False),
+    Column("claimed_at", _TIMESTAMPTZ, nullable=False),
+)
+"""Warm-up signals of the whole fleet: whoever inserts a slot may send in it."""
+
+trading_states = Table(
+    "trading_states",
+    ours,
+    Column("scope", String(120), primary_key=True),
+    Column("state", String(10), nullable=False),
+    Column("actor", String(100), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("changed_at", _TIMESTAMPTZ, nullable=False),
+    CheckConstraint("scope = 'fleet' OR scope LIKE 'strategy:_%'", name="trading_states_scope_check"),
+    CheckConstraint("state IN ('ACTIVE', 'REDUCING', 'HALTED')", name="trading_states_state_check"),
+)
+"""Who may trade: scope `fleet` or `strategy:<id>`; the strictest of the two holds."""
+
+skip_counts = Table(
+    "skip_counts",
+    ours,
+    Column("minute", _TIMESTAMPTZ, primary_key=True),
+    Column("strategy_id", String(100), primary_key=True),
+    Column("symbol", String(50), primary_key=True),
+    Column("reason", String(50), primary_key=True),
+    Column("skips", BigInteger, nullable=False),
+)
+"""How often, and why, there was no signal: one row per minute, strategy, symbol and reason."""
+
+
+# The neighbours', read-only
+
+orders = Table(
+    "orders",
+    neighbours,
+    Column("id", Uuid, primary_key=True, server_default=_NEW_ID),
+    Column("order_id", String(100), nullable=False, unique=True),
+    Column("signal_id", Uuid, nullable=False),
+    Column("asset", String(20), nullable=False),
+    Column("side", String(10), nullable=False),
+    Column("order_type", String(20), nullable=False),
+    Column("quantity", _DECIMAL, nullable=False),
+    Column("price", _DECIMAL),
+    Column("status", String(50), nullable=False, server_default="pending"),
+    Column("filled_quantity", _DECIMAL, nullable=False, server_default=_ZERO),
+    Column("average_price", _DECIMAL),
+    Column("fees", _DECIMAL),
+    Column("created_at", _NAIVE_UTC, nullable=False, server_default=_NOW),
+    Column("updated_at", _NAIVE_UTC, nullable=False, server_default=_NOW),
+    Column("executed_at", _NAIVE_UTC),
+    Column("trace_id", String(100)),
+    Column("is_dry_run", Boolean, nullable=False, server_default=_FALSE),
+    Column("rejection_reason", Text),
+    info=_READ_ONLY,
+)
+"""Order Manager's. `side` is `Buy` or `SELL`; no strategy: join `trading_signals` on `signal_id`."""
+
+signal_order_relationships = Table(
+    "signal_order_relationships",
+    neighbours,
+    Column("id", Uuid, primary_key=True, server_default=_NEW_ID),
+    Column("signal_id", Uuid, nullable=False),
+    Column("order_id", Uuid, ForeignKey("orders.id", ondelete="CASCADE"), nullable=False),
+    Column("relationship_type", String(20), nullable=False),
+    Column("created_at", _NAIVE_UTC, nullable=False, server_default=_NOW),
+    UniqueConstraint("signal_id", "order_id"),
+    info=_READ_ONLY,
+)
+"""Order Manager's. `order_id` is `orders.id`, not the exchange's order id."""
+
+positions = Table(
+    "positions",
+    neighbours,
+    Column("id", Uuid, primary_key=True, server_default=_NEW_ID),
+    Column("asset", String(20), nullable=False),
+    Column("mode", String(20), nullable=False, server_default="one-way"),
+    Column("size", _DECIMAL, nullable=False),
+    Column("average_entry_price", _DECIMAL),
+    Column("current_price", _DECIMAL),
+    Column("unrealized_pnl", _DECIMAL),
+    Column("realized_pnl", _DECIMAL),
+    Column("version", Integer, nullable=False, server_default=text("1")),
+    Column("last_updated", _NAIVE_UTC, nullable=False, server_default=_NOW),
+    Column("closed_at", _NAIVE_UTC),
+    Column("created_at", _NAIVE_UTC, nullable=False, server_default=_NOW),
+    UniqueConstraint("asset", "mode"),
+    info=_READ_ONLY,
+)
+"""Position Manager's. `size` is signed base currency; a closed position stays as a row of size 0."""
+
+account_balances = Table(
+    "account_balances",
+    neighbours,
+    Column("id", Uuid, primary_key=True, server_default=_NEW_ID),
+    Column("coin", String(10), nullable=False),
+    Column("wallet_balance", _DECIMAL, nullable=False),
+    Column("available_balance", _DECIMAL, nullable=False),
+    Column("frozen", _DECIMAL, nullable=False, server_default=_ZERO),
+    Column("event_timestamp", _NAIVE_UTC, nullable=False),
+    Column("received_at", _NAIVE_UTC, nullable=False, server_default=_NOW),
+    Column("trace_id", String(100)),
+    Index("idx_account_balances_coin_received_at", "coin", text("received_at DESC")),
+    info=_READ_ONLY,
+)
+"""ws-gateway's, append-only: the newest `received_at` per coin holds."""
+
+account_margin_balances = Table(
+    "account_margin_balances",
+    neighbours,
+    Column("id", Uuid, primary_key=True, server_default=_NEW_ID),
+    Column("account_type", String(20), nullable=False),
+    Column("total_equity", _DECIMAL, nullable=False),
+    Column("total_wallet_balance", _DECIMAL, nullable=False),
+    Column("total_margin_balance", _DECIMAL, nullable=False),
+    Column("total_available_balance", _DECIMAL, nullable=False),
+    Column("base_currency", String(10), nullable=False),
+    Column("event_timestamp", _NAIVE_UTC, nullable=False),
+    Column("received_at", _NAIVE_UTC, nullable=False, server_default=_NOW),
+    Column("trace_id", String(100)),
+    info=_READ_ONLY,
+)
+"""ws-gateway's, append-only: a sell without a long needs `total_available_balance` of its notional."""
+
+instrument_info = Table(
+    "instrument_info",
+    neighbours,
+    Column("symbol", String(50), primary_key=True),
+    Column("base_coin", String(20)),
+    Column("quote_coin", String(20)),
+    Column("lot_size", _DECIMAL, nullable=False),
+    Column("min_order_qty", _DECIMAL, nullable=False),
+    Column("min_order_value", _DECIMAL, nullable=False),
+    Column("price_tick_size", _DECIMAL, nullable=False),
+    info=_READ_ONLY,
+)
+"""Order Manager's: sizes in base currency, `min_order_value` in quote currency."""

@@ -1,0 +1,1 @@
+"""The fleet's one schema history, run as a one-shot job."""

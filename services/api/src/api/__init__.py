@@ -1,0 +1,1 @@
+"""Management API: versions, metrics, training and monitoring over HTTP."""

@@ -1,0 +1,1 @@
+"""Exit strategy: position events and prices in, exit signals out."""

@@ -1,0 +1,1 @@
+"""The exit rules: pure functions of one position and one price."""

@@ -1,0 +1,1 @@
+"""Inference: live feature vectors in, trading signals out."""

@@ -1,0 +1,1 @@
+"""The decision itself: pure functions of what is known at one instant."""

@@ -1,0 +1,142 @@
+"""Everything that is known when a decision is made: the arguments of the gates.
+
+Amounts and prices are quote currency, sizes base currency (signed: + long, - short), all Decimal.
+"""
+
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from uuid import UUID
+
+import msgspec
+
+from common.core.rate_limit import Bucket, Rate
+from common.messages import FeatureVector, MarketSnapshot, Side
+from inference.core.stream import Stream
+from inference.core.warmup import Proposal
+
+
+class TradingState(StrEnum):
+    """How much the fleet, or a strategy, may do; the strictest of several wins."""
+
+    ACTIVE = "ACTIVE"
+    REDUCING = "REDUCING"
+    HALTED = "HALTED"
+
+
+class OpenOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """An order that may still fill."""
+
+    order_id: str
+    side: Side
+    status: str
+
+
+class Balance(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest known free balance of the quote currency."""
+
+    available_quote: Decimal
+    received_at: datetime
+
+
+class Instrument(msgspec.Struct, frozen=True, kw_only=True):
+    """The exchange's minimums for a symbol."""
+
+    min_order_value: Decimal
+    min_order_qty: Decimal
+    lot_size: Decimal
+
+
+class Situation(msgspec.Struct, frozen=True, kw_only=True):
+    """What the neighbours know about a symbol."""
+
+    state: TradingState
+    open_orders: tuple[OpenOrder, ...]
+    live_size: Decimal
+    balance: Balance | None
+    instrument: Instrument | None
+
+
+class LastSignal(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest signal of a symbol, by any strategy, and what became of it."""
+
+    signal_id: UUID
+    created_at: datetime
+    order_status: str | None
+    """None: the Order Manager has not shown an order for it."""
+
+
+class Ledger(msgspec.Struct, frozen=True, kw_only=True):
+    """What the fleet has emitted: read under its lock it stays true until the emission commits."""
+
+    claimed: bool
+    """A signal for this very vector exists."""
+    newest_emitted: datetime | None
+    """Timestamp of the newest vector that this strategy and symbol emitted a signal for."""
+    last_signal: LastSignal | None
+    reserved_quote: Decimal
+    """Spent by signals that the newest balance does not show yet."""
+    hourly_notional: Decimal
+    """Sum of entry amounts of the last hour, over the fleet."""
+    bucket: Bucket
+    warmup_slot_taken: bool
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """The operator's limits; None is no limit."""
+
+    market_data_max_age_s: float
+    future_tolerance_s: float
+    balance_max_age_s: float
+    validity_s: float
+    in_flight_timeout_s: float
+    skip_if_open_order: bool
+    opposite_orders_only: bool
+    short_entries: bool
+    fee_rate: Decimal
+    slippage_rate: Decimal
+    balance_margin: Decimal
+    """Fraction of the free balance that may be used."""
+    max_order_notional: Decimal
+    max_notional_per_hour: Decimal | None
+    min_order_notional: Decimal
+    """Floor where the instrument is unknown."""
+    rate: Rate
+
+
+class Screening(msgspec.Struct, frozen=True, kw_only=True):
+    """A vector in its stream: what the gates need that cost nothing."""
+
+    vector: FeatureVector
+    stream: Stream
+    """Up to and including every vector seen so far."""
+    now: datetime
+    limits: Limits
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """One decision of one strategy, with all that it may look at."""
+
+    strategy_id: str
+    signal_id: UUID
+    vector: FeatureVector
+    snapshot: MarketSnapshot
+    proposal: Proposal
+    situation: Situation
+    ledger: Ledger
+    limits: Limits
+    now: datetime
+    trace_id: str
+
+    @property
+    def price(self) -> Decimal:
+        """The vector's mid price."""
+        return Decimal(repr(self.snapshot.price))
+
+    @property
+    def adds_exposure(self) -> bool:
+        """Whether the signal opens or increases a position rather than reducing one."""
+        reduces = (
+            self.situation.live_size > 0 if self.proposal.side == "sell" else self.situation.live_size < 0
+        )
+        return not reduces

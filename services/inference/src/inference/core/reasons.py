@@ -1,0 +1,75 @@
+"""Why there was no signal: one name for each answer, and what it tells an operator."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from common.core.named import Named
+
+Facts = Mapping[str, object]
+
+
+class Reason(Named):
+    """The reason of a skip, in the order of the gates that give it."""
+
+    TRADING_HALTED = "trading_halted", "Trading state HALTED: nothing is sent."
+    TRADING_REDUCING = (
+        "trading_reducing",
+        "Trading state REDUCING: only signals that reduce a position are sent.",
+    )
+    WARMUP_DISABLED = "warmup_disabled", "The strategy has no model and WARMUP_MODE_ENABLED is off."
+    VECTOR_STALE = (
+        "vector_stale",
+        "The vector is older than MARKET_DATA_MAX_AGE_SECONDS by its own timestamp.",
+    )
+    VECTOR_FROM_FUTURE = "vector_from_future", "The vector is stamped later than now: a clock is wrong."
+    VECTOR_SUPERSEDED = "vector_superseded", "A newer vector of the symbol has already been seen."
+    NOT_FINITE = "not_finite", "A feature is NaN or infinite."
+    MARKET_FROZEN = (
+        "market_frozen",
+        "Nothing but the clock moved in the features for too long, or since this worker started.",
+    )
+    NO_PRICE = "no_price", "The vector carries no positive mid price or no depth; a price is never invented."
+    NO_DIRECTION = "no_direction", "The vector carries no returns to take a direction from."
+    WARMUP_SLOT_TAKEN = (
+        "warmup_slot_taken",
+        "The fleet has already used this time slot of WARMUP_SIGNAL_FREQUENCY.",
+    )
+    VECTOR_ALREADY_DECIDED = (
+        "vector_already_decided",
+        "A signal for this vector exists: one vector, one decision.",
+    )
+    NEWER_SIGNAL_EXISTS = (
+        "newer_signal_exists",
+        "A signal for a newer vector of the strategy and symbol exists.",
+    )
+    OPEN_ORDER = "open_order", "An order of the symbol is pending or partially filled."
+    SIGNAL_IN_FLIGHT = (
+        "signal_in_flight",
+        "The symbol's previous signal has not left `pending` in orders yet.",
+    )
+    WOULD_OPEN_SHORT = "would_open_short", "There is nothing to sell: a sell without a long opens a short."
+    BALANCE_UNKNOWN = "balance_unknown", "No balance of the quote currency is stored."
+    BALANCE_STALE = "balance_stale", "The newest balance is older than BALANCE_DATA_MAX_AGE_SECONDS."
+    BALANCE_TOO_SMALL = (
+        "balance_too_small",
+        "What is free after margin, reservations and fees is below the minimum.",
+    )
+    HOURLY_NOTIONAL_USED = "hourly_notional_used", "MAX_NOTIONAL_PER_HOUR leaves less than the minimum order."
+    BELOW_MINIMUM_ORDER = (
+        "below_minimum_order",
+        "The amount is below the instrument's minimum; the Order Manager would raise it on its own.",
+    )
+    RATE_LIMITED = "rate_limited", "SIGNAL_GENERATION_RATE_LIMIT and its burst are used up over the fleet."
+    EXPIRED = "expired", "The signal's validity ended before it could be published."
+    DATABASE_UNAVAILABLE = (
+        "database_unavailable",
+        "State, orders or balances could not be read: entries stop.",
+    )
+
+
+class Skip(msgspec.Struct, frozen=True):
+    """No signal, why, and the figures that decided it."""
+
+    reason: Reason
+    facts: Facts

@@ -1,0 +1,42 @@
+"""Where vectors come in: from the queue features.live, or polled over REST."""
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+from faststream.rabbit import RabbitBroker
+
+from common import topology, tracing
+from common.bus import Delivery, decoding
+from common.errors import FleetError
+from common.feature_service import FeatureService
+from common.messages import FeatureVector
+from inference.events import Event
+from inference.worker import Worker
+
+log = structlog.get_logger(__name__)
+
+POLL_INTERVAL_S = 1.0
+"""The platform's fastest rhythm."""
+
+
+def subscribe(broker: RabbitBroker, worker: Worker) -> None:
+    """From the broker's start on, every live vector goes to `worker`."""
+
+    @broker.subscriber(topology.FEATURES_LIVE, decoder=decoding(FeatureVector))
+    async def on_features(delivery: Delivery[FeatureVector]) -> None:
+        vector = delivery.body
+        with tracing.bound(tracing.accepted(vector.trace_id or tracing.current())):
+            await worker.on_vector(vector, redelivered=delivery.redelivered)
+
+
+async def poll(features: FeatureService, worker: Worker, symbols: Sequence[str]) -> None:
+    """For ever: each symbol's vector of this moment goes to `worker`, once a POLL_INTERVAL_S."""
+    while True:
+        for symbol in symbols:
+            with tracing.bound(tracing.new()):
+                try:
+                    await worker.on_vector(await features.latest(symbol), redelivered=False)
+                except FleetError as error:
+                    log.warning(Event.FEATURE_POLL_FAILED, symbol=symbol, reason=str(error))
+        await asyncio.sleep(POLL_INTERVAL_S)

@@ -1,0 +1,153 @@
+"""The inference worker's settings: the operators' names, their units and ranges."""
+
+from decimal import Decimal
+from typing import Annotated, Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from common.core.rate_limit import Rate
+from common.settings import (
+    BusSettings,
+    CommaSeparated,
+    DatabaseSettings,
+    FeatureServiceSettings,
+    Port,
+    ProcessSettings,
+)
+from inference.core.case import Limits, TradingState
+from inference.core.warmup import WarmUp
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Amount = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
+Rate01 = Annotated[Decimal, Field(ge=0, lt=1, allow_inf_nan=False)]
+
+
+class Settings(DatabaseSettings, BusSettings, ProcessSettings, FeatureServiceSettings):
+    """Everything that an operator can say to an inference worker."""
+
+    inference_port: Port = 4501
+    """Port of health and metrics."""
+    trading_strategies: CommaSeparated = ()
+    """Strategy ids, comma separated; empty: one strategy named `default`."""
+    trading_symbols: CommaSeparated = ()
+    """Symbols to trade, comma separated; empty: every symbol of the stream (polling needs them named)."""
+    trading_state_initial: TradingState = TradingState.ACTIVE
+    """State while nothing is stored: HALTED is advised for the first day beside real money."""
+
+    feature_service_use_queue: bool = True
+    """Vectors come by the queue features.live; false: they are polled over REST once a second."""
+
+    warmup_mode_enabled: bool = True
+    """Trade by the warm-up heuristic while a strategy has no model."""
+    warmup_signal_frequency: PositiveFloat = 1.0
+    """Warm-up signals per minute, over all strategies, symbols and replicas."""
+    warmup_min_amount: Amount = Decimal(100)
+    """Smallest warm-up amount, quote currency."""
+    warmup_max_amount: Amount = Decimal(1000)
+    """Largest warm-up amount, quote currency."""
+    warmup_randomness_level: Fraction = 0.5
+    """0: the heuristic alone decides the side, 1: chance alone."""
+
+    signal_generation_rate_limit: PositiveFloat = 60.0
+    """Signals per minute over the fleet, after the burst."""
+    signal_generation_burst_allowance: PositiveInt = 10
+    """Signals that may follow at once after a quiet time."""
+    signal_generation_skip_if_open_order: bool = True
+    """No signal while an order of the symbol is pending or partially filled."""
+    signal_generation_check_opposite_orders_only: bool = False
+    """Only open orders of the opposite side count."""
+    signal_validity_seconds: PositiveFloat = 5.0
+    """A signal not published by then never is; the broker drops it unconsumed, in seconds."""
+    signal_in_flight_timeout_seconds: PositiveFloat = 10.0
+    """Longest wait for the order of the symbol's previous signal, in seconds."""
+    short_entries_enabled: bool = False
+    """Allow a sell without a long, which opens a short."""
+
+    market_data_max_age_seconds: PositiveFloat = 60.0
+    """Older vectors, and markets unchanged for longer, are not traded, in seconds."""
+    market_data_stale_warning_threshold_seconds: PositiveFloat = 30.0
+    """Older vectors are warned about, in seconds."""
+    balance_data_max_age_seconds: PositiveFloat = 60.0
+    """Older balances are not relied on, in seconds."""
+
+    balance_adaptation_safety_margin: Annotated[Decimal, Field(gt=0, le=1)] = Decimal("0.95")
+    """Fraction of the free balance that may be used."""
+    trading_fee_rate: Rate01 = Decimal("0.001")
+    """Fee of an order, as a fraction of its value."""
+    trading_slippage_rate: Rate01 = Decimal("0.0005")
+    """Expected slippage of an order, as a fraction of its value."""
+    max_order_notional: Amount = Decimal(950)
+    """Largest amount of one signal, quote currency; larger ones are capped."""
+    max_notional_per_hour: Amount | None = None
+    """Largest sum of entries in an hour over the fleet, quote currency; unset: no limit."""
+    min_order_notional: Amount = Decimal(10)
+    """Smallest order where instrument_info does not know the symbol, quote currency."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        wrong = [
+            message
+            for holds, message in (
+                (
+                    self.warmup_min_amount <= self.warmup_max_amount,
+                    "WARMUP_MIN_AMOUNT must not exceed WARMUP_MAX_AMOUNT",
+                ),
+                (
+                    self.market_data_stale_warning_threshold_seconds < self.market_data_max_age_seconds,
+                    "MARKET_DATA_STALE_WARNING_THRESHOLD_SECONDS must be below MARKET_DATA_MAX_AGE_SECONDS",
+                ),
+                (
+                    self.feature_service_use_queue or bool(self.trading_symbols),
+                    "TRADING_SYMBOLS must name the symbols to poll when FEATURE_SERVICE_USE_QUEUE is false",
+                ),
+                (
+                    all(0 < len(strategy) <= 100 for strategy in self.trading_strategies),
+                    "TRADING_STRATEGIES: a strategy id has 1 to 100 characters",
+                ),
+                (
+                    len(set(self.trading_strategies)) == len(self.trading_strategies),
+                    "TRADING_STRATEGIES names a strategy twice",
+                ),
+            )
+            if not holds
+        ]
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return self
+
+    def strategies(self) -> tuple[str, ...]:
+        """The strategy ids to decide for."""
+        return self.trading_strategies or ("default",)
+
+    def limits(self) -> Limits:
+        """The limits as the gates read them."""
+        return Limits(
+            market_data_max_age_s=self.market_data_max_age_seconds,
+            future_tolerance_s=2.0,
+            balance_max_age_s=self.balance_data_max_age_seconds,
+            validity_s=self.signal_validity_seconds,
+            in_flight_timeout_s=self.signal_in_flight_timeout_seconds,
+            skip_if_open_order=self.signal_generation_skip_if_open_order,
+            opposite_orders_only=self.signal_generation_check_opposite_orders_only,
+            short_entries=self.short_entries_enabled,
+            fee_rate=self.trading_fee_rate,
+            slippage_rate=self.trading_slippage_rate,
+            balance_margin=self.balance_adaptation_safety_margin,
+            max_order_notional=self.max_order_notional,
+            max_notional_per_hour=self.max_notional_per_hour,
+            min_order_notional=self.min_order_notional,
+            rate=Rate(
+                per_minute=self.signal_generation_rate_limit,
+                burst=float(self.signal_generation_burst_allowance),
+            ),
+        )
+
+    def warm_up(self) -> WarmUp:
+        """The warm-up settings as the heuristic reads them."""
+        return WarmUp(
+            enabled=self.warmup_mode_enabled,
+            min_amount_quote=self.warmup_min_amount,
+            max_amount_quote=self.warmup_max_amount,
+            randomness=self.warmup_randomness_level,
+            signals_per_minute=self.warmup_signal_frequency,
+        )

@@ -1,0 +1,1 @@
+"""Trainer: datasets in, model versions out."""

@@ -1,0 +1,232 @@
+import math
+from datetime import timedelta
+from decimal import Decimal
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.inference.cases import NOW, case, ledger, limits, proposal, screening, situation, vector
+
+from common.core.rate_limit import Bucket
+from inference.core import gates
+from inference.core.case import Balance, LastSignal, OpenOrder, TradingState
+from inference.core.decide import Signal, decide, screen
+from inference.core.reasons import Reason, Skip
+
+LAST = LastSignal(signal_id=UUID(int=1), created_at=NOW - timedelta(seconds=3), order_status=None)
+RESTING = OpenOrder(order_id="EX-1", side="buy", status="pending")
+
+
+@pytest.mark.parametrize(
+    ("screened", "reason"),
+    [
+        (screening(vector(age_s=60)), None),
+        (screening(vector(age_s=60.1)), Reason.VECTOR_STALE),
+        (screening(vector(age_s=-2)), None),
+        (screening(vector(age_s=-2.1)), Reason.VECTOR_FROM_FUTURE),
+        (screening(vector(), newest=NOW), Reason.VECTOR_SUPERSEDED),
+        (screening(vector(returns_1m=math.nan)), Reason.NOT_FINITE),
+        (screening(vector(volume_3s=math.inf)), Reason.NOT_FINITE),
+        (screening(vector(), changed_at=None), Reason.MARKET_FROZEN),
+        (screening(vector(), changed_at=NOW - timedelta(seconds=61)), None),
+        (screening(vector(), changed_at=NOW - timedelta(seconds=61.1)), Reason.MARKET_FROZEN),
+        (screening(vector(mid_price=0.0)), Reason.NO_PRICE),
+        (screening(vector(mid_price=-1.0)), Reason.NO_PRICE),
+        (screening(vector(depth_bid_top5=0.0)), Reason.NO_PRICE),
+    ],
+)
+def test_a_vector_is_screened_before_anything_is_read(screened, reason):
+    outcome = screen(screened)
+
+    assert (outcome.reason if isinstance(outcome, Skip) else None) == reason
+
+
+def test_a_vector_without_mid_price_is_skipped_and_no_price_invented():
+    bare = vector()
+    del bare.features["mid_price"]
+
+    assert screen(screening(bare)) == Skip(Reason.NO_PRICE, {"mid_price": None, "depth": 6.0})
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        ({}, None),
+        ({"situation": situation(state=TradingState.HALTED)}, Reason.TRADING_HALTED),
+        ({"situation": situation(state=TradingState.REDUCING)}, Reason.TRADING_REDUCING),
+        (
+            {
+                "situation": situation(state=TradingState.REDUCING, live_size=Decimal(5)),
+                "proposal": proposal("sell"),
+            },
+            None,
+        ),
+        ({"ledger": ledger(claimed=True)}, Reason.VECTOR_ALREADY_DECIDED),
+        ({"ledger": ledger(newest_emitted=NOW)}, Reason.NEWER_SIGNAL_EXISTS),
+        ({"ledger": ledger(newest_emitted=NOW - timedelta(seconds=1))}, Reason.NEWER_SIGNAL_EXISTS),
+        ({"ledger": ledger(newest_emitted=NOW - timedelta(seconds=1.1))}, None),
+        ({"ledger": ledger(warmup_slot_taken=True)}, Reason.WARMUP_SLOT_TAKEN),
+        ({"situation": situation(open_orders=(RESTING,))}, Reason.OPEN_ORDER),
+        (
+            {"situation": situation(open_orders=(RESTING,)), "limits": limits(opposite_orders_only=True)},
+            None,
+        ),
+        (
+            {
+                "situation": situation(open_orders=(RESTING,), live_size=Decimal(5)),
+                "proposal": proposal("sell"),
+                "limits": limits(opposite_orders_only=True),
+            },
+            Reason.OPEN_ORDER,
+        ),
+        ({"situation": situation(open_orders=(RESTING,)), "limits": limits(skip_if_open_order=False)}, None),
+        ({"ledger": ledger(last_signal=LAST)}, Reason.SIGNAL_IN_FLIGHT),
+        ({"ledger": ledger(last_signal=LAST), "limits": limits(in_flight_timeout_s=2.9)}, None),
+        ({"proposal": proposal("sell")}, Reason.WOULD_OPEN_SHORT),
+        (
+            {"proposal": proposal("sell"), "situation": situation(live_size=Decimal(-1))},
+            Reason.WOULD_OPEN_SHORT,
+        ),
+        ({"proposal": proposal("sell"), "limits": limits(short_entries=True)}, None),
+        ({"situation": situation(balance=None)}, Reason.BALANCE_UNKNOWN),
+        (
+            {
+                "situation": situation(
+                    balance=Balance(available_quote=Decimal(10_000), received_at=NOW - timedelta(seconds=61))
+                )
+            },
+            Reason.BALANCE_STALE,
+        ),
+        (
+            {"situation": situation(balance=Balance(available_quote=Decimal("5.2"), received_at=NOW))},
+            Reason.BALANCE_TOO_SMALL,
+        ),
+        ({"ledger": ledger(reserved_quote=Decimal(9_499))}, Reason.BALANCE_TOO_SMALL),
+        (
+            {
+                "limits": limits(max_notional_per_hour=Decimal(500)),
+                "ledger": ledger(hourly_notional=Decimal(499)),
+            },
+            Reason.HOURLY_NOTIONAL_USED,
+        ),
+        ({"proposal": proposal(requested="4.99")}, Reason.BELOW_MINIMUM_ORDER),
+        ({"ledger": ledger(bucket=Bucket(tokens=0.5, refilled_at=NOW))}, Reason.RATE_LIMITED),
+        ({"ledger": ledger(bucket=Bucket(tokens=0.5, refilled_at=NOW - timedelta(seconds=1)))}, None),
+        ({"vector": vector(age_s=60), "ledger": ledger()}, Reason.EXPIRED),
+    ],
+)
+def test_the_first_gate_that_denies_gives_the_reason(facts, reason):
+    outcome = decide(case(**facts))
+
+    assert (outcome.reason if isinstance(outcome, Skip) else None) == reason
+
+
+@pytest.mark.parametrize("status", ["filled", "partially_filled", "cancelled", "rejected", "dry_run"])
+def test_an_answered_signal_is_not_in_flight(status):
+    answered = LastSignal(signal_id=UUID(int=1), created_at=NOW, order_status=status)
+
+    assert isinstance(decide(case(ledger=ledger(last_signal=answered))), Signal)
+
+
+@pytest.mark.parametrize(
+    ("facts", "amount"),
+    [
+        ({}, 200),
+        ({"proposal": proposal(requested="2000")}, 950),
+        ({"situation": situation(balance=Balance(available_quote=Decimal(100), received_at=NOW))}, 94.85),
+        ({"ledger": ledger(reserved_quote=Decimal(9400))}, 99.85),
+        (
+            {
+                "limits": limits(max_notional_per_hour=Decimal(500)),
+                "ledger": ledger(hourly_notional=Decimal(450)),
+            },
+            50,
+        ),
+        ({"proposal": proposal("sell"), "situation": situation(live_size=Decimal("1.234"))}, 123.4),
+        ({"proposal": proposal("sell"), "situation": situation(live_size=Decimal(1), balance=None)}, 100),
+    ],
+)
+def test_an_amount_is_adapted_to_what_is_there(facts, amount):
+    outcome = decide(case(**facts))
+
+    assert isinstance(outcome, Signal)
+    assert outcome.message.amount == amount
+
+
+def test_an_unknown_instrument_has_the_configured_minimum():
+    known = situation(instrument=None)
+
+    assert isinstance(decide(case(situation=known, proposal=proposal(requested="10"))), Signal)
+    assert decide(case(situation=known, proposal=proposal(requested="9.99"))) == Skip(
+        Reason.BELOW_MINIMUM_ORDER, {"amount_quote": "9.99", "minimum": "10"}
+    )
+
+
+def test_a_signal_carries_the_figures_of_every_gate():
+    outcome = decide(case())
+
+    assert isinstance(outcome, Signal)
+    assert list(outcome.message.metadata["gates"]) == [gate.__name__ for gate in gates.ENTRY_GATES]
+    assert outcome.message.is_warmup
+    assert outcome.message.market_data_snapshot.spread == pytest.approx(0.04)
+
+
+def test_a_signal_is_valid_for_its_seconds_but_never_past_the_vectors_age():
+    fresh = decide(case())
+    old = decide(case(vector=vector(age_s=58)))
+
+    assert isinstance(fresh, Signal)
+    assert isinstance(old, Signal)
+    assert fresh.valid_until == NOW + timedelta(seconds=5)
+    assert old.valid_until == NOW + timedelta(seconds=2)
+
+
+MONEY = st.decimals(min_value=0, max_value=20_000, places=2)
+
+
+@given(
+    side=st.sampled_from(["buy", "sell"]),
+    requested=st.decimals(min_value=1, max_value=5_000, places=2),
+    available=MONEY,
+    reserved=MONEY,
+    spent=MONEY,
+    live_size=st.decimals(min_value=-20, max_value=20, places=3),
+)
+def test_an_amount_never_exceeds_balance_position_cap_or_hour(
+    side, requested, available, reserved, spent, live_size
+):
+    bounded = limits(max_notional_per_hour=Decimal(3_000))
+    decided = case(
+        proposal=proposal(side, str(requested)),
+        situation=situation(live_size=live_size, balance=Balance(available_quote=available, received_at=NOW)),
+        ledger=ledger(reserved_quote=reserved, hourly_notional=spent),
+        limits=bounded,
+    )
+
+    outcome = decide(decided)
+
+    if isinstance(outcome, Signal):
+        amount = Decimal(repr(outcome.message.amount))
+        assert amount <= min(requested, bounded.max_order_notional)
+        assert amount >= 5
+        if decided.adds_exposure:
+            assert amount * Decimal("1.0015") + reserved <= available * Decimal("0.95")
+            assert amount + spent <= 3_000
+        if side == "sell":
+            assert amount <= live_size * 100
+
+
+@given(st.permutations(sorted(vector().features)))
+def test_the_order_of_features_changes_nothing(names):
+    shuffled = vector()
+    features = {name: shuffled.features[name] for name in names}
+    shuffled.features.clear()
+    shuffled.features.update(features)
+
+    assert decide(case(vector=shuffled)) == decide(case())
+
+
+@given(st.sampled_from(sorted(vector().features)), st.sampled_from([math.nan, math.inf, -math.inf]))
+def test_a_number_that_is_not_finite_denies(name, value):
+    assert isinstance(screen(screening(vector(**{name: value}))), Skip)
