@@ -30,7 +30,7 @@ def servers(pytestconfig: pytest.Config) -> Iterator[Servers]:
             sys.stderr.write(f"\nflotilla: {line}\n")
 
     with private_servers(
-        FLOTILLA / "test-servers",
+        FLOTILLA.parent / os.environ.get("FLOTILLA_TEST_HOME", ".flotilla/test-servers"),
         postgres_major=int(os.environ.get("FLOTILLA_POSTGRES_MAJOR", WHEEL_MAJOR)),
         database_url=os.environ.get("TEST_DATABASE_URL"),
         rabbitmq_url=os.environ.get("TEST_RABBITMQ_URL"),

@@ -97,15 +97,30 @@ def test_a_group_outlives_its_leader(sleeper):
         assert not runs(member)
 
 
-def test_stopping_a_directory_ends_its_marked_processes_only(tmp_path, sleeper):
+def test_stopping_a_directory_asks_whoever_started_the_others_and_nobody_else(tmp_path, sleeper):
+    script = "trap 'kill $!; exit 7' TERM; sleep 60 & echo $!; wait"
     environment = {**os.environ, MARK: str(tmp_path)}
-    with subprocess.Popen(["sleep", "60"], env=environment, start_new_session=True) as ours:
-        assert soon(lambda: Path(f"/proc/{ours.pid}/comm").read_text() == "sleep\n")
+    with subprocess.Popen(["sh", "-c", script], env=environment, stdout=subprocess.PIPE) as ours:
+        assert ours.stdout is not None
+        started_by_ours = int(ours.stdout.readline())
 
-        stop_all(tmp_path, grace_s=2)
+        stop_all(tmp_path, grace_s=5)
 
-        assert ours.wait(2) == -signal.SIGTERM
+        assert not runs(started_by_ours)
+        assert ours.wait(2) == 7
     assert runs(sleeper.pid)
+
+
+def test_stopping_a_directory_kills_what_does_not_listen(tmp_path):
+    environment = {**os.environ, MARK: str(tmp_path)}
+    script = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
+    with subprocess.Popen(["sh", "-c", script], env=environment, stdout=subprocess.PIPE) as ours:
+        assert ours.stdout is not None
+        ours.stdout.readline()
+
+        stop_all(tmp_path, grace_s=0.2)
+
+        assert ours.wait(2) == -signal.SIGKILL
 
 
 def ignores(pid: int, number: int) -> bool:

@@ -46,8 +46,7 @@ class Group:
     def send(self, number: int) -> None:
         """Every member that still runs gets the signal."""
         for pid in self.members():
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, number)
+            _send(pid, number)
 
 
 class Guardian:
@@ -113,17 +112,19 @@ def end(groups: Iterable[Group], grace_s: float) -> None:
             group.send(signal.SIGKILL)
 
 
-def stop_all(directory: Path, grace_s: float = 15.0) -> int:
-    """No process marked as belonging to `directory` runs afterwards; answers how many did."""
-    groups = []
-    for pid in _marked(directory):
-        stat = _stat(pid)
-        if stat is not None and stat.group == pid:
-            groups.append(
-                Group(pid, stat.started, signal.SIGINT if _name(pid) == "postgres" else signal.SIGTERM)
-            )
-    end(groups, grace_s)
-    return len(groups)
+def stop_all(directory: Path, grace_s: float = 30.0) -> None:
+    """No process marked as belonging to `directory` runs afterwards.
+
+    Those that no other of them started are asked, and end the rest in good order; whatever is
+    left after `grace_s` seconds is killed.
+    """
+    marked = _marked(directory)
+    for pid, stat in marked.items():
+        if stat.parent not in marked:
+            _send(pid, signal.SIGINT if _name(pid) == "postgres" else signal.SIGTERM)
+    if not _until(lambda: not _marked(directory), grace_s):
+        for pid in _marked(directory):
+            _send(pid, signal.SIGKILL)
 
 
 def _guard(grace_s: float) -> None:
@@ -141,6 +142,7 @@ def _guard(grace_s: float) -> None:
 
 @dataclass(frozen=True)
 class _Stat:
+    parent: int
     group: int
     started: int
     is_dead: bool
@@ -152,11 +154,18 @@ def _stat(pid: int) -> _Stat | None:
     except OSError:
         return None
     fields = text.rpartition(")")[2].split()  # the name in brackets may hold spaces
-    return _Stat(group=int(fields[2]), started=int(fields[19]), is_dead=fields[0] in "ZX")
+    return _Stat(
+        parent=int(fields[1]), group=int(fields[2]), started=int(fields[19]), is_dead=fields[0] in "ZX"
+    )
 
 
 def _pids() -> Iterator[int]:
     return (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+
+
+def _send(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
 
 
 def _name(pid: int) -> str:
@@ -166,19 +175,21 @@ def _name(pid: int) -> str:
         return ""
 
 
-def _marked(directory: Path) -> list[int]:
+def _marked(directory: Path) -> dict[int, _Stat]:
     # PostgreSQL overwrites its environment with its title: it is known by its program's place.
     mark = f"{MARK}={directory}".encode()
     packages = (directory / "packages").resolve()
-    found = []
+    found = {}
     for pid in _pids():
         try:
             environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
             program = Path(os.readlink(f"/proc/{pid}/exe"))
         except OSError:
             continue
-        if mark in environment or program.is_relative_to(packages):
-            found.append(pid)
+        stat = _stat(pid)
+        is_ours = mark in environment or program.is_relative_to(packages)
+        if is_ours and stat is not None and not stat.is_dead and pid != os.getpid():
+            found[pid] = stat
     return found
 
 

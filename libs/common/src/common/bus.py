@@ -11,17 +11,17 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import aio_pika
-import aiormq.exceptions
 import msgspec
 import stamina
 import structlog
 from aio_pika.abc import AbstractIncomingMessage, DeliveryMode
 from faststream import AckPolicy, BaseMiddleware
 from faststream.message import StreamMessage
-from faststream.rabbit import Channel, RabbitBroker, RabbitQueue
+from faststream.rabbit import Channel, RabbitBroker, RabbitExchange, RabbitQueue
 
 from common import topology, tracing
 from common.errors import OutcomeUnknown, TryAgain, Unroutable, Unusable
+from common.messages import Message
 from common.settings import BusSettings
 from common.telemetry import Event
 
@@ -35,6 +35,9 @@ REQUEUE_DELAY_S = 1.0
 """Pause before a message is handed back, so that a queue of them does not spin."""
 PUBLISH_TIMEOUT_S = 5.0
 """Longest wait for a confirm; after it the outcome is unknown."""
+
+_BROKER_AWAY = (aio_pika.exceptions.AMQPError, OSError, TimeoutError, RuntimeError)
+_encoder = msgspec.json.Encoder()
 
 T = TypeVar("T")
 Call = Callable[[Any], Awaitable[Any]]
@@ -130,6 +133,20 @@ async def publish(
     await _publish(broker, queue.name, message)
 
 
+async def announce(broker: RabbitBroker, exchange: RabbitExchange, message: Message) -> None:
+    """Whoever listens to our fan-out hears `message`; nobody listening, or no broker, is normal."""
+    announcement = aio_pika.Message(
+        _encoder.encode(message),
+        content_type="application/json",
+        delivery_mode=DeliveryMode.NOT_PERSISTENT,
+        headers={tracing.HEADER: tracing.current()},
+    )
+    try:
+        await broker.publish(announcement, exchange=exchange, mandatory=False, timeout=PUBLISH_TIMEOUT_S)
+    except _BROKER_AWAY as error:
+        log.debug(Event.ANNOUNCEMENT_LOST, exchange=exchange.name, reason=repr(error))
+
+
 class _DeadLetters:
     """Where a message ends that could not be used: the original bytes and why."""
 
@@ -198,7 +215,7 @@ class _Settlement(BaseMiddleware[Any, AbstractIncomingMessage]):
     async def _acknowledge(self) -> None:
         try:
             await self.msg.ack()
-        except (aio_pika.exceptions.AMQPError, OSError, RuntimeError) as error:
+        except _BROKER_AWAY as error:
             # The connection went first: the message is given out again, and its ids stop a second effect.
             log.warning(Event.MESSAGE_REQUEUED, reason=_reason(error), queue=self.msg.routing_key)
 
@@ -232,7 +249,7 @@ async def _publish(broker: RabbitBroker, queue: str, message: aio_pika.Message) 
         ) from error
     except TimeoutError as error:
         raise OutcomeUnknown(f"no confirm for {message.message_id} within {PUBLISH_TIMEOUT_S} s") from error
-    except (aio_pika.exceptions.AMQPError, aiormq.exceptions.AMQPError, OSError, RuntimeError) as error:
+    except _BROKER_AWAY as error:
         raise TryAgain(f"broker not reachable: {error!r}") from error
 
 

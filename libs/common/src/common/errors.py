@@ -17,6 +17,14 @@ class TryAgain(FleetError):
     """A neighbour did not answer: the message is tried again in place and then handed back to its queue."""
 
 
+class NotFound(FleetError):
+    """What was named does not exist: name something else."""
+
+
+class Conflict(FleetError):
+    """Somebody else changed the same thing first, or it is in the way: look again, then decide."""
+
+
 class Unroutable(TryAgain):
     """The broker has no queue for a message: nobody would have received it."""
 

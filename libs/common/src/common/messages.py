@@ -7,6 +7,7 @@ Tolerant in what we read: unknown keys are ignored, timestamps without an offset
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -37,8 +38,71 @@ class FeatureVector(Message, frozen=True, kw_only=True):
     trace_id: str | None = None
 
     def __post_init__(self) -> None:
-        if self.timestamp.tzinfo is None:
-            msgspec.structs.force_setattr(self, "timestamp", self.timestamp.replace(tzinfo=UTC))
+        _make_aware(self)
+
+
+class DatasetReady(Message, frozen=True, kw_only=True):
+    """A dataset can be downloaded (`features.dataset.ready`); a failed build is never announced."""
+
+    dataset_id: UUID
+    symbol: Symbol
+    status: str
+    train_records: int = 0
+    validation_records: int = 0
+    test_records: int = 0
+    strategy_id: str | None = None
+    trace_id: str | None = None
+
+
+class PositionUpdated(Message, frozen=True, kw_only=True):
+    """The size of a position may have changed (`position-manager.position_updated`).
+
+    TRAP: it comes after fills only and carries no prices; its pnl is stale. Order events by `timestamp`.
+    """
+
+    symbol: Symbol = msgspec.field(name="asset")
+    size: Decimal
+    """Base currency, + long, - short, 0 closed."""
+    timestamp: datetime
+    position_id: str | None = None
+    unrealized_pnl: Decimal | None = None
+    realized_pnl: Decimal | None = None
+    unrealized_pnl_pct: Decimal | None = None
+    update_source: str | None = None
+    trace_id: str | None = None
+
+    def __post_init__(self) -> None:
+        _make_aware(self)
+
+
+class VersionActivated(Message, frozen=True, kw_only=True):
+    """A model version became the one to trade with (our fan-out): a hint, the registry is the truth."""
+
+    strategy_id: str
+    version: str | None
+    """None: no version is active any more, the strategy warms up."""
+    epoch: int
+    sha256: str | None
+    activated_at: datetime
+    trace_id: str | None = None
+
+
+class PriceSeen(Message, frozen=True, kw_only=True):
+    """The market's price of a symbol as inference saw it (our fan-out)."""
+
+    symbol: Symbol
+    price: Decimal
+    """Quote currency."""
+    timestamp: datetime
+    """Of the vector that showed it."""
+
+
+class PositionChanged(Message, frozen=True, kw_only=True):
+    """A position update was taken in (our fan-out): caches of the symbol are out of date."""
+
+    symbol: Symbol
+    size: Decimal
+    timestamp: datetime
 
 
 class MarketSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,3 +159,8 @@ def encode_signal(signal: TradingSignal) -> bytes:
                 f"signal {signal.signal_id}: {field} does not survive JSON: {getattr(signal, field)!r}"
             )
     return body
+
+
+def _make_aware(message: FeatureVector | PositionUpdated) -> None:
+    if message.timestamp.tzinfo is None:
+        msgspec.structs.force_setattr(message, "timestamp", message.timestamp.replace(tzinfo=UTC))

@@ -157,15 +157,19 @@ class SignalOutbox:
             return Fate.PENDING
         return await self._settle(claim, Fate.EXPIRED, reason)
 
-    async def relay(self) -> int:
-        """Intents whose owner went silent are finished; returns how many were taken.
+    async def relay(self, kind: Kind) -> int:
+        """Intents of `kind` whose owner went silent are finished; returns how many were taken.
 
         One past its validity is expired, unless the Order Manager already holds an order for it: then only
         the record was missing.
         """
         lapsed = (
             select(signal_outbox.c.signal_id)
-            .where(signal_outbox.c.state == Fate.PENDING, signal_outbox.c.lease_until < func.now())
+            .where(
+                signal_outbox.c.state == Fate.PENDING,
+                signal_outbox.c.kind == kind,
+                signal_outbox.c.lease_until < func.now(),
+            )
             .order_by(signal_outbox.c.created_at)
             .limit(RELAY_BATCH)
             .with_for_update(skip_locked=True)

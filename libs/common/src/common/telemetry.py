@@ -41,6 +41,10 @@ class Event(Named):
         "message requeued",
         "A message went back to its queue because `reason`; it will come again.",
     )
+    ANNOUNCEMENT_LOST = (
+        "announcement lost",
+        "A hint to the rest of the fleet could not be sent; whoever needs it polls the database.",
+    )
     SIGNAL_PUBLISHED = (
         "signal published",
         "The broker confirmed the signal; the Order Manager's queue holds it.",

@@ -29,7 +29,7 @@ def create_app(settings: Settings) -> ASGIApp:
     worker = Worker(_policy(settings), engine, outbox)
     features = FeatureService(settings)
     work = [
-        lambda: every(RELAY_INTERVAL_S, outbox.relay),
+        lambda: every(RELAY_INTERVAL_S, lambda: outbox.relay("entry")),
         lambda: every(FLUSH_INTERVAL_S, lambda: worker.skips.flush(engine)),
     ]
     consumed = [topology.FEATURES_LIVE] if settings.feature_service_use_queue else []
