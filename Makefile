@@ -45,8 +45,8 @@ test: environment
 endif
 
 lint: environment
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check $(CHECKED)
+	@$(BIN)/ruff format --check $(CHECKED)
 	@$(BIN)/mypy $(CHECKED)
 	@$(BIN)/lint-imports
 	@"$$($(PYTHON) deploy/bootstrap.py)" lock --check

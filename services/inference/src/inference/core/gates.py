@@ -150,8 +150,8 @@ def balance(case: Case, amount: Decimal) -> Check:
     age_s = _seconds(case.now - known.received_at)
     if not age_s <= case.limits.balance_max_age_s:
         return Check(Reason.BALANCE_STALE, {"age_s": age_s, "limit_s": case.limits.balance_max_age_s})
-    usable = known.available_quote * case.limits.balance_margin - case.ledger.reserved_quote
-    affordable = usable / (1 + case.limits.fee_rate + case.limits.slippage_rate)
+    costs = 1 + case.limits.fee_rate + case.limits.slippage_rate
+    affordable = known.available_quote * case.limits.balance_margin / costs - case.ledger.reserved_quote
     adapted = min(amount, max(affordable, Decimal(0))).quantize(_CENT, ROUND_DOWN)
     facts = {
         "available_quote": _plain(known.available_quote),

@@ -1,0 +1,88 @@
+"""The workspace: short names are ours alone, services carry only what is theirs."""
+
+import importlib.metadata
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+OURS = {
+    "common": "flotilla-common",
+    "inference": "flotilla-inference",
+    "trainer": "flotilla-trainer",
+    "exit_strategy": "flotilla-exit-strategy",
+    "api": "flotilla-api",
+    "migrations": "flotilla-migrations",
+    "sandbox": "flotilla-sandbox",
+}
+NOT_HERE = {
+    "colorama": "Windows only: its package is colorama",
+    "exceptiongroup": "Python 3.10 only: its package is exceptiongroup",
+    "async-timeout": "Python 3.10 only: its package is async_timeout",
+    "nvidia-nccl-cu12": "the trainer's gpu extra only: its package is nvidia",
+    "nvidia-nccl-cu13": "the trainer's gpu extra only: its package is nvidia",
+    "xgboost": "the trainer's gpu extra only: its package is xgboost, as the installed xgboost-cpu's",
+    "tzdata": "Windows only: its package is tzdata",
+    "tomli": "Python 3.10 only: its package is tomli",
+}
+"""Locked distributions that this platform does not install, and why they own none of our names."""
+ML = {"xgboost", "xgboost-cpu", "scikit-learn", "polars", "onnxmltools", "onnxruntime", "skl2onnx", "pyarrow"}
+
+
+def locked():
+    packages = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
+    return {package["name"]: package for package in packages}
+
+
+@pytest.mark.parametrize(("name", "distribution"), OURS.items())
+def test_a_short_import_name_belongs_to_us_alone(name, distribution):
+    assert importlib.metadata.packages_distributions()[name] == [distribution]
+
+
+def test_every_locked_distribution_was_looked_at():
+    installed = {
+        each.metadata["Name"].lower().replace("_", "-") for each in importlib.metadata.distributions()
+    }
+
+    assert set(locked()) - installed - {"flotilla"} <= set(NOT_HERE)
+
+
+def needs(distribution):
+    packages, found, open_names = locked(), set(), [distribution]
+    while open_names:
+        name = open_names.pop()
+        for dependency in packages[name].get("dependencies", []):
+            if dependency["name"] not in found:
+                found.add(dependency["name"])
+                open_names.append(dependency["name"])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("distribution", "allowed"),
+    [
+        ("flotilla-inference", {"onnxruntime"}),
+        ("flotilla-api", set()),
+        ("flotilla-exit-strategy", set()),
+        ("flotilla-common", set()),
+    ],
+)
+def test_serving_carries_no_training_library(distribution, allowed):
+    assert needs(distribution) & ML <= allowed
+
+
+@pytest.mark.parametrize("service", ["inference", "trainer", "exit_strategy", "api"])
+def test_a_service_refuses_wrong_settings_with_all_of_them_named(service):
+    wrong = {"RABBITMQ_URL": "http://x", "DATABASE_URL": "mysql://x", "PATH": "/usr/bin"}
+
+    done = subprocess.run(
+        [sys.executable, "-m", service], env=wrong, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 78
+    assert "RABBITMQ_URL: must start with amqp://" in done.stderr
+    assert "DATABASE_URL: must start with postgresql://" in done.stderr
+    assert "Traceback" not in done.stderr
