@@ -10,33 +10,47 @@ from pathlib import Path
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+import api.events
 import api.settings
 import common.telemetry
+import exit_strategy.core.holds
+import exit_strategy.events
 import exit_strategy.settings
 import inference.core.reasons
 import inference.events
 import inference.settings
+import trainer.events
 import trainer.settings
 from common.core.named import Named
+from common.position_manager import PositionManagerSettings
 from common.settings import (
     BusSettings,
     DatabaseSettings,
     FeatureServiceSettings,
+    ModelStorageSettings,
     ProcessSettings,
     SettingsGroup,
+    StrategySettings,
 )
 
 ROOT = Path(__file__).parent.parent
 EVENTS: dict[str, type[Named]] = {
     "All services": common.telemetry.Event,
     "Inference": inference.events.Event,
+    "Trainer": trainer.events.Event,
+    "Exit strategy": exit_strategy.events.Event,
+    "API": api.events.Event,
+    "Why an exit waits": exit_strategy.core.holds.Hold,
     "Why there was no signal": inference.core.reasons.Reason,
 }
 SHARED: dict[str, type[SettingsGroup]] = {
     "PostgreSQL, all services": DatabaseSettings,
     "RabbitMQ, all services": BusSettings,
     "Every process": ProcessSettings,
+    "Strategies": StrategySettings,
+    "Model storage": ModelStorageSettings,
     "Feature Service": FeatureServiceSettings,
+    "Position Manager": PositionManagerSettings,
 }
 SERVICES: dict[str, type[SettingsGroup]] = {
     "Inference": inference.settings.Settings,

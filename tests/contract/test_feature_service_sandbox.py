@@ -6,6 +6,8 @@ import pytest
 from litestar.testing import TestClient
 
 from sandbox.core.features import FEATURE_NAMES
+from sandbox.dataset_builds import DatasetBuilds
+from sandbox.dataset_store import DatasetStore
 from sandbox.feature_service import create_app, vector_message
 from sandbox.market import Market, Series, synthetic_series
 
@@ -23,9 +25,14 @@ def market():
 
 
 @pytest.fixture(scope="module")
-def client(market):
-    with TestClient(create_app(market, api_key="feature-key", clock=lambda: START)) as client:
+def client(market, tmp_path_factory):
+    builds = DatasetBuilds(market, DatasetStore(tmp_path_factory.mktemp("datasets")), announce_to_nobody)
+    with TestClient(create_app(market, builds, api_key="feature-key", clock=lambda: START)) as client:
         yield client
+
+
+async def announce_to_nobody(message):
+    raise AssertionError(message)
 
 
 def test_health_needs_no_key(client):

@@ -1,5 +1,8 @@
 """What the neighbours have written: a platform that an inference worker can trade on."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from uuid import UUID, uuid4
@@ -77,3 +80,21 @@ class Platform:
             return [dict(row) for row in await connection.fetch(query, *values)]
         finally:
             await connection.close()
+
+
+@asynccontextmanager
+async def flat_position_manager() -> AsyncIterator[int]:
+    """A Position Manager that holds nothing; yields its port."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            body = b'{"detail":"Position not found"}'
+            head = f"HTTP/1.1 404 Not Found\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            writer.write(head.encode() + body)
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]

@@ -16,12 +16,17 @@ from tests.unit.inference.cases import LIMITS
 from common import bus, topology
 from common.core.ids import entry_signal_id
 from common.core.rate_limit import Rate
+from common.core.trading_state import TradingState
 from common.database import create_engine
+from common.errors import TryAgain
 from common.messages import FeatureVector, TradingSignal
+from common.position_manager import Position
 from common.settings import BusSettings, DatabaseSettings
 from common.signal_outbox import SignalOutbox
-from inference.core.case import TradingState
+from inference.core.model import ModelPolicy
 from inference.core.warmup import WarmUp
+from inference.models import Serving
+from inference.price_feed import PriceFeed
 from inference.worker import Policy, Worker
 from sandbox.core.order_rules import Malformed, validate
 
@@ -45,6 +50,12 @@ def policy(**changes):
             stale_warning_s=30,
             limits=LIMITS,
             warm_up=WARM_UP,
+            model=ModelPolicy(
+                min_amount_quote=Decimal(100),
+                max_amount_quote=Decimal(200),
+                probability_lead=0.05,
+                confidence_threshold=None,
+            ),
         ),
         **changes,
     )
@@ -61,8 +72,28 @@ async def platform(database_url):
     return rows
 
 
+class NoModels:
+    """A registry without any version."""
+
+    def of(self, strategy_id):
+        return Serving(active=None, loaded=None)
+
+
+class Held:
+    """The Position Manager's answer: a size for every symbol, or none at all."""
+
+    def __init__(self, size="0"):
+        self.size = size
+
+    async def position(self, symbol):
+        if self.size is None:
+            raise TryAgain("the Position Manager sleeps")
+        size = Decimal(self.size)
+        return Position(symbol=symbol, size=size, last_updated=datetime.now(UTC)) if size else None
+
+
 @asynccontextmanager
-async def replica(database_url, amqp_url, configured, name="replica-1"):
+async def replica(database_url, amqp_url, configured, name="replica-1", held=None):
     engine = create_engine(
         DatabaseSettings(database_url=SecretStr(database_url), database_statement_timeout_ms=2000),
         application=name,
@@ -70,7 +101,10 @@ async def replica(database_url, amqp_url, configured, name="replica-1"):
     broker = bus.create_broker(BusSettings(rabbitmq_url=SecretStr(amqp_url)), service=name)
     await bus.connect(broker, topology.TRADING_SIGNALS)
     try:
-        yield Worker(configured, engine, SignalOutbox(engine, broker, owner=name))
+        outbox = SignalOutbox(engine, broker, owner=name)
+        yield Worker(
+            configured, engine, outbox, models=NoModels(), positions=held or Held(), prices=PriceFeed(broker)
+        )
     finally:
         await broker.stop()
         await engine.dispose()
@@ -190,16 +224,22 @@ async def test_the_relay_leaves_a_live_lease_alone(worker, platform):
     assert await worker._outbox.relay("entry") == 0
 
 
-async def test_a_sell_sells_what_our_fills_add_up_to_and_no_more(worker, platform, amqp_url):
-    await platform.order("BTCUSDT", "Buy", filled="0.9")
-    await platform.order("BTCUSDT", "SELL", filled="0.2")
-    await platform.order("BTCUSDT", "Buy", filled="0.05", status="cancelled")
-
-    await feed(worker, **RISING)
+async def test_a_sell_sells_what_is_held_and_no_more(database_url, platform, amqp_url):
+    async with replica(database_url, amqp_url, policy(), held=Held("0.75")) as worker:
+        await feed(worker, **RISING)
 
     [(_, signal)] = await signals_on_the_wire(amqp_url)
     assert signal.signal_type == "sell"
     assert signal.amount == 75.0
+
+
+@pytest.mark.parametrize("direction", [RISING, FALLING])
+async def test_an_unknown_position_stops_every_entry(database_url, platform, amqp_url, direction):
+    async with replica(database_url, amqp_url, policy(), held=Held(None)) as worker:
+        await feed(worker, **direction)
+
+        assert (await skips(worker, platform))["position_unknown"] == 1
+    assert await signals_on_the_wire(amqp_url) == []
 
 
 async def test_nothing_held_is_nothing_to_sell(worker, platform, amqp_url):

@@ -2,19 +2,18 @@
 
 import asyncio
 import json
-import socket
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import aio_pika
 import asyncpg
 import pytest
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+from tests.cable import Cable
 
 from sandbox.order_desk import OrderManagerSettings
 from sandbox.order_manager import EVENTS_QUEUE, SIGNALS_QUEUE, OrderManager
@@ -38,36 +37,6 @@ class FixedMarket:
 
     def spread_rel(self, symbol: str, now: datetime) -> float | None:
         return 0.0002
-
-
-class Cable:
-    """The way from the Order Manager to the broker: `unplug` cuts it, `plug` allows new connections."""
-
-    def __init__(self, amqp_url: str) -> None:
-        self._broker = urlsplit(amqp_url)
-        self._server: asyncio.Server | None = None
-        self._writers: list[asyncio.StreamWriter] = []
-        with socket.socket() as unused:
-            unused.bind(("127.0.0.1", 0))
-            self._port = unused.getsockname()[1]
-        credentials = self._broker.netloc.rpartition("@")[0]
-        self.url = self._broker._replace(netloc=f"{credentials}@127.0.0.1:{self._port}").geturl()
-
-    async def plug(self) -> None:
-        self._server = await asyncio.start_server(self._connect, "127.0.0.1", self._port)
-
-    async def unplug(self) -> None:
-        assert self._server
-        self._server.close()
-        for writer in self._writers:
-            writer.transport.abort()
-        self._writers.clear()
-        await self._server.wait_closed()
-
-    async def _connect(self, near_in: asyncio.StreamReader, near_out: asyncio.StreamWriter) -> None:
-        far_in, far_out = await asyncio.open_connection(self._broker.hostname, self._broker.port)
-        self._writers += [near_out, far_out]
-        await asyncio.gather(_forward(near_in, far_out), _forward(far_in, near_out))
 
 
 class Bench:
@@ -140,14 +109,6 @@ async def running(
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
-
-
-async def _forward(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await source.read(65536):
-            target.write(data)
-            await target.drain()
-    target.close()
 
 
 async def eventually(read: Callable[[], Awaitable[T]], is_enough: Callable[[T], bool]) -> T:

@@ -11,7 +11,7 @@ from pathlib import Path
 import aio_pika
 import msgspec
 import pytest
-from tests.integration.platform_rows import Platform
+from tests.integration.platform_rows import Platform, flat_position_manager
 
 from common.messages import TradingSignal
 from sandbox.ports import free_port
@@ -33,15 +33,17 @@ async def process(database_url, amqp_url, *argv):
         "DATABASE_STATEMENT_TIMEOUT_MS": "5000",
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, *argv, env=environment, stdout=sys.stderr
-    )
-    try:
-        yield child
-    finally:
-        if child.returncode is None:
-            child.terminate()
-            await child.wait()
+    async with flat_position_manager() as port:
+        environment["POSITION_MANAGER_PORT"] = str(port)
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, *argv, env=environment, stdout=sys.stderr
+        )
+        try:
+            yield child
+        finally:
+            if child.returncode is None:
+                child.terminate()
+                await child.wait()
 
 
 class Wire:

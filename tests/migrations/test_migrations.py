@@ -28,6 +28,7 @@ from migrations.__main__ import main
 
 ADOPTED = set(tables.ADOPTED)
 NEW = set(tables.ours.tables) - ADOPTED
+OUR_COLUMNS = ["amount_quote", "sha256", "run_id", "verdict", "verdict_sentence", "evidence"]
 
 COLUMNS = """
     SELECT table_name || '.' || column_name || ' ' || concat_ws(' ', udt_name, character_maximum_length,
@@ -146,11 +147,11 @@ async def test_the_way_back_from_an_empty_database_leaves_nothing(engine, connec
 
     step = await history.downgrade(engine, "base")
 
-    assert step == history.Step("0003", None)
+    assert step == history.Step("0004", None)
     assert await connection.fetch("SELECT 1 FROM pg_class WHERE relnamespace = 'public'::regnamespace") == []
 
 
-@pytest.mark.parametrize(("below", "above"), [("0001", "0002"), ("0002", "0003")])
+@pytest.mark.parametrize(("below", "above"), [("0001", "0002"), ("0002", "0003"), ("0003", "0004")])
 async def test_each_step_back_undoes_its_step_forward(engine, platform, below, above):
     await history.upgrade(engine, below)
     before = await shape(platform)
@@ -172,6 +173,22 @@ async def test_a_platform_loses_nothing_but_the_range_check(engine, platform):
     assert "metric_value >= (0)" in lost.pop()
     assert {table: rows_after[table] for table in rows_before} == rows_before
     assert await history.drift(engine) == []
+
+
+async def test_versions_are_numbered_on_above_the_platforms(engine, platform):
+    await platform.execute(
+        "UPDATE model_versions SET version = 'v41.2' WHERE id = (SELECT id FROM model_versions LIMIT 1)"
+    )
+
+    await history.upgrade(engine)
+
+    assert await platform.fetchval("SELECT nextval('model_version_numbers')") == 42
+
+
+async def test_the_first_version_of_an_empty_database_is_number_one(engine, connection):
+    await history.upgrade(engine)
+
+    assert await connection.fetchval("SELECT nextval('model_version_numbers')") == 1
 
 
 async def test_a_platforms_panels_show_the_same_after_the_upgrade(engine, platform):
@@ -222,7 +239,7 @@ async def test_the_way_back_is_refused_when_the_platforms_check_was_forgotten(en
 
     assert code == 1
     assert "chk_metric_value_by_name or its comment is gone" in said
-    assert await history.current(engine) == "0003"
+    assert await history.current(engine) == "0004"
 
 
 async def test_a_platform_with_some_of_the_tables_keeps_those_and_loses_the_rest(engine, platform):
@@ -289,7 +306,7 @@ async def test_a_second_upgrade_changes_nothing(engine, platform):
 
     step = await history.upgrade(engine)
 
-    assert step == history.Step("0003", "0003")
+    assert step == history.Step("0004", "0004")
     assert await shape(platform) == before
 
 
@@ -308,7 +325,7 @@ async def test_jobs_started_together_migrate_once(empty_database_url, platform, 
     said = sorted([(await job.communicate())[0].decode() for job in jobs])
 
     assert [job.returncode for job in jobs] == [0, 0]
-    assert said == ["0003: nothing to do\n", "no revision -> 0003\n"]
+    assert said == ["0004: nothing to do\n", "no revision -> 0004\n"]
     assert await history.drift(engine) == []
 
 
@@ -337,7 +354,7 @@ async def test_a_database_of_a_newer_release_is_left_alone(engine, connection):
     await history.upgrade(engine)
     await connection.execute("UPDATE flotilla_alembic_version SET version_num = '9999'")
 
-    with pytest.raises(CommandError, match="stands at 9999, this release knows only up to 0003"):
+    with pytest.raises(CommandError, match="stands at 9999, this release knows only up to 0004"):
         await history.upgrade(engine)
 
 
@@ -371,7 +388,7 @@ async def test_a_check_names_what_is_missing_and_lets_the_platform_grow(
     code, said = await run_job("check")
 
     assert code == (1 if difference else 0)
-    assert said.startswith(f"migrations: {difference}" if difference else "0003, as this release needs it")
+    assert said.startswith(f"migrations: {difference}" if difference else "0004, as this release needs it")
 
 
 async def test_a_check_fails_on_a_database_that_is_behind(engine, run_job):
@@ -379,7 +396,7 @@ async def test_a_check_fails_on_a_database_that_is_behind(engine, run_job):
 
     assert await run_job("check") == (
         1,
-        "migrations: the database stands at 0002, this release needs 0003: run upgrade\n",
+        "migrations: the database stands at 0002, this release needs 0004: run upgrade\n",
     )
 
 
@@ -464,10 +481,10 @@ async def test_an_unknown_revision_is_named(run_job):
 async def test_the_job_says_where_the_database_stood_and_stands(run_job):
     assert await run_job("current") == (0, "no revision\n")
     assert await run_job("upgrade", "0001") == (0, "no revision -> 0001\n")
-    assert await run_job("upgrade") == (0, "0001 -> 0003\n")
-    assert await run_job("current") == (0, "0003\n")
-    assert await run_job("downgrade", "-1") == (0, "0003 -> 0002\n")
-    assert await run_job("downgrade", "base") == (0, "0002 -> no revision\n")
+    assert await run_job("upgrade") == (0, "0001 -> 0004\n")
+    assert await run_job("current") == (0, "0004\n")
+    assert await run_job("downgrade", "-1") == (0, "0004 -> 0003\n")
+    assert await run_job("downgrade", "base") == (0, "0003 -> no revision\n")
 
 
 def settings_for(url: str) -> DatabaseSettings:
@@ -494,10 +511,11 @@ def without_comments(constraints: list[str]) -> list[str]:
 async def rows(connection: asyncpg.Connection) -> dict[str, list[str]]:
     """Every row of the platform's tables, in the platform's columns."""
     names = [*tables.ADOPTED, *tables.neighbours.tables]
-    queries = {
-        name: f"SELECT (to_jsonb(t) - 'amount_quote')::text FROM {name} t ORDER BY 1" for name in names
+    queries = {name: f"SELECT (to_jsonb(t) - $1::text[])::text FROM {name} t ORDER BY 1" for name in names}
+    found = {
+        name: [row[0] for row in await connection.fetch(query, OUR_COLUMNS)]
+        for name, query in queries.items()
     }
-    found = {name: [row[0] for row in await connection.fetch(query)] for name, query in queries.items()}
     assert all(found.values()), "a table without rows would prove nothing"
     return found
 

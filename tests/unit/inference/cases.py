@@ -8,8 +8,9 @@ import msgspec
 
 from common.core.ids import entry_signal_id
 from common.core.rate_limit import Bucket, Rate
+from common.core.trading_state import TradingState
 from common.messages import FeatureVector
-from inference.core.case import Balance, Case, Instrument, Ledger, Limits, Screening, Situation, TradingState
+from inference.core.case import Balance, Case, Instrument, Ledger, Limits, Screening, Situation
 from inference.core.decide import snapshot_of
 from inference.core.stream import Stream
 from inference.core.warmup import Proposal
@@ -51,7 +52,13 @@ def screening(of: FeatureVector, **stream: Any) -> Screening:
 
 
 def proposal(side: Any = "buy", requested: str = "200") -> Proposal:
-    return Proposal(side=side, requested_quote=Decimal(requested), confidence=0.5, facts={"score": 0.2})
+    return Proposal(
+        side=side,
+        requested_quote=Decimal(requested),
+        confidence=0.5,
+        facts={"score": 0.2},
+        reasoning="because",
+    )
 
 
 def situation(**changes: Any) -> Situation:

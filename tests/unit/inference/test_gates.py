@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from tests.unit.inference.cases import NOW, case, ledger, limits, proposal, screening, situation, vector
 
 from common.core.rate_limit import Bucket
+from common.core.trading_state import TradingState
 from inference.core import gates
-from inference.core.case import Balance, LastSignal, OpenOrder, TradingState
+from inference.core.case import Balance, LastSignal, OpenOrder
 from inference.core.decide import Signal, decide, screen
 from inference.core.reasons import Reason, Skip
 
@@ -83,6 +84,15 @@ def test_a_vector_without_mid_price_is_skipped_and_no_price_invented():
         ({"situation": situation(open_orders=(RESTING,)), "limits": limits(skip_if_open_order=False)}, None),
         ({"ledger": ledger(last_signal=LAST)}, Reason.SIGNAL_IN_FLIGHT),
         ({"ledger": ledger(last_signal=LAST), "limits": limits(in_flight_timeout_s=2.9)}, None),
+        ({"situation": situation(live_size=None)}, Reason.POSITION_UNKNOWN),
+        ({"situation": situation(live_size=None), "proposal": proposal("sell")}, Reason.POSITION_UNKNOWN),
+        (
+            {
+                "situation": situation(live_size=None, state=TradingState.REDUCING),
+                "proposal": proposal("sell"),
+            },
+            Reason.TRADING_REDUCING,
+        ),
         ({"proposal": proposal("sell")}, Reason.WOULD_OPEN_SHORT),
         (
             {"proposal": proposal("sell"), "situation": situation(live_size=Decimal(-1))},

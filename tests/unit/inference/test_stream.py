@@ -46,3 +46,12 @@ def test_a_feature_that_appears_is_a_change():
     stream = observe(observe(None, T0, {}), at(1), {"mid_price": 100.0})
 
     assert stream.changed_at == at(1)
+
+
+def test_a_market_that_stops_after_it_moved_is_told_from_its_last_move():
+    stream = None
+    for second, price in enumerate([100.0, 101.0, 101.0, 101.0]):
+        stream = observe(stream, at(second), {**LIVE, "mid_price": price, "time_of_day_sin": second / 10})
+
+    assert stream.changed_at == at(1)
+    assert stream.newest == at(3)

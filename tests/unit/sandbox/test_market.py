@@ -1,5 +1,8 @@
 """The synthetic market and its clock."""
 
+import asyncio
+import threading
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -7,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.core.features import feature_row, feature_table
+from sandbox.core.features import feature_row, feature_table, present
 from sandbox.core.market import (
     MAX_EDGE,
     Candles,
@@ -17,7 +20,7 @@ from sandbox.core.market import (
     measured_lift,
     synthetic,
 )
-from sandbox.market import Market, Series, synthetic_series
+from sandbox.market import BARS_AHEAD, Market, Series, synthetic_series
 
 START = datetime(2026, 11, 22, 13, 0, tzinfo=UTC)
 
@@ -168,6 +171,43 @@ def test_live_goes_on_after_the_bars_made_at_once():
     for index in (99, 100, 101, 149, 150, 400):
         vector = grown.vector("BTCUSDT", grown.closed_at(index))
         assert vector == feature_row(synthetic(1, "BTCUSDT", index + 1, 0.08))
+
+
+async def test_bars_are_made_ahead_of_time_and_off_the_event_loop():
+    threads: list[int] = []
+
+    def longer(bars: int) -> Candles:
+        threads.append(threading.get_ident())
+        return synthetic(1, "BTCUSDT", bars, 0.08)
+
+    series = Series(synthetic(1, "BTCUSDT", 100, 0.08), longer)
+    grown = Market({"BTCUSDT": series}, started_at=START, bar_seconds=0.5, history_bars=80)
+    now = grown.closed_at(90)
+
+    keeping = asyncio.create_task(grown.keep_ahead(lambda: now, every_s=0.01))
+    async with asyncio.timeout(5):
+        while series.lacks(90 + BARS_AHEAD):
+            await asyncio.sleep(0.01)
+    keeping.cancel()
+    with suppress(asyncio.CancelledError):
+        await keeping
+
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
+    assert grown.vector("BTCUSDT", now) == feature_row(synthetic(1, "BTCUSDT", 91, 0.08))
+
+
+def test_closed_bars_are_those_of_now_with_the_features_of_live_vectors():
+    grown = market()
+    now = grown.closed_at(120)
+
+    candles, table = grown.closed_bars("BTCUSDT", now)
+
+    assert same(candles, synthetic(1, "BTCUSDT", 121, 0.08))
+    assert present(table[-1]) == grown.vector("BTCUSDT", now)
+    assert grown.clock(now).closed == 121
+    assert grown.clock(now).first_close == grown.closed_at(0)
+    assert grown.closed_bars("NOPEUSDT", now) is None
 
 
 @pytest.mark.parametrize(("symbol", "after_s"), [("NOPEUSDT", 0.0), ("btcusdt", 0.0), ("BTCUSDT", -40.0)])

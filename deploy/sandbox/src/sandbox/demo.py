@@ -10,31 +10,33 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Annotated
 
 import asyncpg
+import httpx
 import msgspec
 from pydantic import Field, PositiveFloat, SecretStr
 from rich.console import Console
 
 from common.settings import EXIT_BAD_CONFIGURATION, Port, load
-from sandbox import story
+from sandbox import paper_run, story
 from sandbox.candles import UnreadableCandles
 from sandbox.core.market import edge_report
 from sandbox.errors import SetupError
+from sandbox.fleet import Fleet, running_fleet
+from sandbox.market import Market
 from sandbox.narration import Narrator
+from sandbox.paper_run import PaperRun
 from sandbox.platform import open_market
 from sandbox.platform_schema import create_platform_tables
-from sandbox.ports import free_port
-from sandbox.servers import FLOTILLA, Servers, private_servers
+from sandbox.servers import FLOTILLA, private_servers
 from sandbox.settings import MarketSettings
-from sandbox.supervisor import Supervisor
+from sandbox.story import Chapter
 
 POLL_S = 0.5
-MAX_AGE_BARS = 20
+API_TIMEOUT_S = 5.0
 
 
 class DemoSettings(MarketSettings):
@@ -42,7 +44,7 @@ class DemoSettings(MarketSettings):
 
     once: bool = False
     """End at the acceptance point."""
-    demo_time_limit_seconds: PositiveFloat = 180.0
+    demo_time_limit_seconds: PositiveFloat = 360.0
     """With ONCE: give up after so long, in seconds."""
     demo_signals_per_minute: Annotated[float, Field(gt=0)] = 30.0
     """Warm-up signals per minute over the fleet; beside real money the default is 1."""
@@ -56,25 +58,46 @@ class DemoSettings(MarketSettings):
     """Port of the private RabbitMQ; unset: any free one."""
 
 
-class Timing(msgspec.Struct):
-    """Seconds since the demo was called."""
+class Progress:
+    """How far a running demo has come."""
 
-    started: float
-    first_signal: float | None = None
+    def __init__(self) -> None:
+        self.began = datetime.now(UTC)
+        self.events: Counter[str] = Counter()
+        self.chapter: Chapter | None = None
+        self._started = time.monotonic()
+        self._first_signal_s: float | None = None
 
-    def now_s(self) -> float:
-        """Seconds so far."""
-        return time.monotonic() - self.started
+    def seconds(self) -> float:
+        """Since the demo was called."""
+        return time.monotonic() - self._started
+
+    def turn_page(self, chapter: Chapter) -> None:
+        """`chapter` is what happened so far."""
+        self.chapter = chapter
+        if chapter.warmup_signals and self._first_signal_s is None:
+            self._first_signal_s = self.seconds()
+
+    def result(self) -> str:
+        """The whole story as one line of JSON."""
+        told = {
+            **msgspec.to_builtins(self.chapter),
+            "seconds_to_first_signal": self._first_signal_s and round(self._first_signal_s, 1),
+            "seconds_total": round(self.seconds(), 1),
+        }
+        return json.dumps(told)
 
 
 def main() -> None:
     """Runs the demo; see the module."""
+    progress = Progress()
     settings = load(DemoSettings)
     console = Console(highlight=False, soft_wrap=True)
     narrator = Narrator(console)
-    timing = Timing(started=time.monotonic())
     try:
-        _announce(settings, narrator)
+        # Opened before anything starts: a file that cannot be read should cost nobody a minute.
+        market = open_market(settings)
+        _announce(settings, market, narrator)
         with private_servers(
             FLOTILLA / "demo",
             database_url=_revealed(settings.database_url),
@@ -83,22 +106,20 @@ def main() -> None:
             rabbitmq_port=settings.rabbitmq_port,
             report=narrator.step,
         ) as servers:
-            narrator.step("preparing the database: the platform's tables, then our migrations")
-            asyncio.run(_prepare_platform(servers))
-            _migrate(servers)
-            code = asyncio.run(_tell(settings, servers, narrator, timing))
+            run = asyncio.run(paper_run.begin(servers, FLOTILLA / "demo" / "runs", datetime.now(UTC)))
+            narrator.step(f"preparing {run.strategy_id}: the platform's tables, then our migrations")
+            asyncio.run(_prepare_platform(run))
+            _migrate(run)
+            code = asyncio.run(_tell(settings, market, run, narrator, progress))
     except (SetupError, UnreadableCandles) as error:
         sys.stderr.write(f"\n{error}\n")
         raise SystemExit(EXIT_BAD_CONFIGURATION) from None
     except KeyboardInterrupt:
-        console.print("\n[dim]stopped; everything that was started has ended[/dim]")
         raise SystemExit(130) from None
     raise SystemExit(code)
 
 
-def _announce(settings: DemoSettings, narrator: Narrator) -> None:
-    # Opened here too: a file that cannot be read should stop the demo before anything starts.
-    market = open_market(settings)
+def _announce(settings: DemoSettings, market: Market, narrator: Narrator) -> None:
     if settings.candles:
         narrator.step(f"replaying {', '.join(settings.candles)} as {', '.join(market.symbols)}")
     else:
@@ -107,20 +128,21 @@ def _announce(settings: DemoSettings, narrator: Narrator) -> None:
             f"synthetic market, seed {settings.seed}: whoever knew the truth would beat the majority class "
             f"({truth.majority_rate:.3f}) by {truth.lift:.3f}"
         )
+    narrator.step("promotion policy: honest (lift over the majority class, and not worse than the champion)")
 
 
-async def _prepare_platform(servers: Servers) -> None:
-    connection = await asyncpg.connect(servers.database_url)
+async def _prepare_platform(run: PaperRun) -> None:
+    connection = await asyncpg.connect(run.database_url)
     try:
         await create_platform_tables(connection)
     finally:
         await connection.close()
 
 
-def _migrate(servers: Servers) -> None:
+def _migrate(run: PaperRun) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "migrations", "upgrade"],
-        env={**os.environ, "DATABASE_URL": servers.database_url},
+        env={**os.environ, "DATABASE_URL": run.database_url},
         capture_output=True,
         text=True,
         check=False,
@@ -129,93 +151,82 @@ def _migrate(servers: Servers) -> None:
         raise SetupError(f"the database could not be migrated:\n{done.stderr or done.stdout}")
 
 
-async def _tell(settings: DemoSettings, servers: Servers, narrator: Narrator, timing: Timing) -> int:
+async def _tell(
+    settings: DemoSettings, market: Market, run: PaperRun, narrator: Narrator, progress: Progress
+) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    began = datetime.now(UTC)
-    async with (
-        asyncpg.create_pool(servers.database_url, min_size=1, max_size=2) as database,
-        _fleet(settings, servers, narrator, began) as addresses,
-    ):
-        narrator.step("health: " + "  ".join(f"{name} {url}/health" for name, url in addresses.items()))
-        return await _follow(settings, database, narrator, timing, began=began, stop=stop)
-
-
-@asynccontextmanager
-async def _fleet(
-    settings: DemoSettings, servers: Servers, narrator: Narrator, began: datetime
-) -> AsyncIterator[dict[str, str]]:
-    """Neighbours and services run, each as a process of its own; the block gets their addresses."""
-    ports = {name: free_port() for name in ("sandbox", "api", "inference", "trainer", "exit_strategy")}
-    environment = {
-        **os.environ,
-        "PYTHONUNBUFFERED": "1",
-        "DATABASE_URL": servers.database_url,
-        "RABBITMQ_URL": servers.rabbitmq_url,
-        "SYMBOLS": ",".join(settings.chosen_symbols()),
-        "SANDBOX_STARTED_AT": began.isoformat(),
-        "FEATURE_SERVICE_PORT": str(ports["sandbox"]),
-        "FEATURE_SERVICE_API_KEY": "sandbox",
-        "MODEL_SERVICE_PORT": str(ports["api"]),
-        "INFERENCE_PORT": str(ports["inference"]),
-        "TRAINER_PORT": str(ports["trainer"]),
-        "EXIT_STRATEGY_PORT": str(ports["exit_strategy"]),
-        "WARMUP_SIGNAL_FREQUENCY": str(settings.demo_signals_per_minute),
-        # A bar lasts half a second here: what an earlier run left in the queue is old sooner, too.
-        "MARKET_DATA_MAX_AGE_SECONDS": str(MAX_AGE_BARS * settings.sandbox_bar_seconds),
-        "MARKET_DATA_STALE_WARNING_THRESHOLD_SECONDS": str(MAX_AGE_BARS / 2 * settings.sandbox_bar_seconds),
-    }
 
     def tell(name: str, line: str) -> None:
-        narrator.service_line(name, line, datetime.now())  # noqa: DTZ005 - a person reads a wall clock
+        if event := narrator.service_line(name, line, _wall_clock()):
+            progress.events[event] += 1
 
-    async with Supervisor(logs=FLOTILLA / "logs", on_line=tell) as supervisor:
-        for name in ports:
-            await supervisor.start(name, [sys.executable, "-m", name], environment)
-        yield {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+    progress.began = datetime.now(UTC)
+    async with (
+        asyncpg.create_pool(run.database_url, min_size=1, max_size=2) as database,
+        running_fleet(
+            market,
+            settings,
+            run,
+            signals_per_minute=settings.demo_signals_per_minute,
+            tell=tell,
+            began=progress.began,
+        ) as fleet,
+        _api_client(fleet) as api,
+    ):
+        narrator.step(f"API {fleet.addresses['api']}/api/v1/models  (X-API-Key: {fleet.api_key})")
+        narrator.step("  ".join(f"{name} {url}/health" for name, url in fleet.addresses.items()))
+        return await _follow(settings, database, api, narrator, progress, stop=stop)
 
 
 async def _follow(
     settings: DemoSettings,
     database: asyncpg.Pool,
+    api: httpx.AsyncClient,
     narrator: Narrator,
-    timing: Timing,
+    progress: Progress,
     *,
-    began: datetime,
     stop: asyncio.Event,
 ) -> int:
-    seen = began.replace(tzinfo=None)
+    seen = progress.began.replace(tzinfo=None)
     while not stop.is_set():
         seen = await _tell_orders(database, narrator, seen)
-        chapter = await story.told_so_far(database, began)
-        if chapter.warmup_signals and timing.first_signal is None:
-            timing.first_signal = timing.now_s()
-        if settings.once and not story.missing(chapter):
-            _print_result(chapter, timing)
+        lacking = await _lacking(settings, database, api, narrator, progress)
+        if settings.once and not lacking:
+            sys.stdout.write(progress.result() + "\n")
             return 0
-        if settings.once and timing.now_s() > settings.demo_time_limit_seconds:
-            lacking = ", ".join(story.missing(chapter))
-            sys.stderr.write(f"the demo did not see in {settings.demo_time_limit_seconds:.0f} s: {lacking}\n")
+        if settings.once and progress.seconds() > settings.demo_time_limit_seconds:
+            limit_s = settings.demo_time_limit_seconds
+            sys.stderr.write(f"the demo did not see in {limit_s:.0f} s: {', '.join(lacking)}\n")
             return 1
         await _pause(stop)
+    narrator.step("stopping; nothing that was started stays")
     return 130
+
+
+async def _lacking(
+    settings: DemoSettings,
+    database: asyncpg.Pool,
+    api: httpx.AsyncClient,
+    narrator: Narrator,
+    progress: Progress,
+) -> list[str]:
+    hot_reloads = progress.events["version swapped"]
+    try:
+        chapter = await story.told_so_far(database, api, progress.began, hot_reloads)
+    except httpx.HTTPError:
+        return ["an answer of the API"]
+    narrator.verdicts(chapter.versions, _wall_clock())
+    progress.turn_page(chapter)
+    return story.missing(chapter, promotion_owed=not settings.candles)
 
 
 async def _tell_orders(database: asyncpg.Pool, narrator: Narrator, seen: datetime) -> datetime:
     results = await story.order_results(database, seen)
     for result in results:
-        narrator.order(result, datetime.now())  # noqa: DTZ005 - a person reads a wall clock
+        narrator.order(result, _wall_clock())
     return results[-1].updated_at if results else seen
-
-
-def _print_result(chapter: story.Chapter, timing: Timing) -> None:
-    result = {
-        **msgspec.to_builtins(chapter),
-        "seconds_to_first_signal": round(timing.first_signal or timing.now_s(), 1),
-        "seconds_total": round(timing.now_s(), 1),
-    }
-    sys.stdout.write(json.dumps(result) + "\n")
 
 
 async def _pause(stop: asyncio.Event) -> None:
@@ -223,6 +234,16 @@ async def _pause(stop: asyncio.Event) -> None:
         await asyncio.wait_for(stop.wait(), POLL_S)
     except TimeoutError:
         return
+
+
+def _api_client(fleet: Fleet) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        base_url=fleet.addresses["api"], headers={"X-API-Key": fleet.api_key}, timeout=API_TIMEOUT_S
+    )
+
+
+def _wall_clock() -> datetime:
+    return datetime.now().astimezone()
 
 
 def _revealed(secret: SecretStr | None) -> str | None:

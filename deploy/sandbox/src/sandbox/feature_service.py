@@ -1,12 +1,14 @@
-"""The Feature Service, simulated: live vectors on the bus, the latest one on request.
+"""The Feature Service, simulated: live vectors on the bus, the latest one and datasets on request.
 
 It speaks the real one's contract, traps included: four untagged schedulers per symbol, a timestamp
 that is the moment of computing and so stays fresh while the market stands still, zeros for a symbol
-it does not know, and a 500 in plain text for a wrong key. A vector that finds no broker is lost.
+it does not know, a 500 in plain text for a wrong key, and silence on all sides while a dataset is built.
+A vector that finds no broker is lost, and so is the news of a dataset whose queue nobody declared.
 """
 
 import asyncio
 import hmac
+import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -22,11 +24,16 @@ from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 from litestar.handlers import BaseRouteHandler
 from litestar.params import FromQuery
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from sandbox.core.features import REGISTRY_VERSION
+from sandbox.dataset_api import dataset_router
+from sandbox.dataset_builds import DatasetBuilds
 from sandbox.market import Market
+from sandbox.outages import BROKER_IS_AWAY
 
 QUEUE = "features.live"
+READY_QUEUE = "features.dataset.ready"
 RHYTHM_S = (1.0, 3.0, 15.0, 60.0)
 PUBLISH_TIMEOUT_S = 2.0
 
@@ -43,11 +50,16 @@ def utcnow() -> datetime:
     return datetime.now(UTC)
 
 
-def create_app(market: Market, *, api_key: str, clock: Clock = utcnow) -> Litestar:
-    """The REST surface; every route but /health wants `api_key` in X-API-Key."""
+def create_app(market: Market, builds: DatasetBuilds, *, api_key: str, clock: Clock = utcnow) -> Litestar:
+    """The REST surface; every route but /health wants `api_key` in X-API-Key.
+
+    While `builds` does not hear, no route answers, /health included.
+    """
     return Litestar(
-        [health, latest_features],
+        [health, latest_features, dataset_router(require_key)],
+        middleware=[_deaf_unless(builds.hearing)],
         dependencies={
+            "builds": Provide(lambda: builds, sync_to_thread=False),
             "market": Provide(lambda: market, sync_to_thread=False),
             "clock": Provide(lambda: clock, sync_to_thread=False),
         },
@@ -59,16 +71,45 @@ def create_app(market: Market, *, api_key: str, clock: Clock = utcnow) -> Litest
 
 
 async def publish_live(
-    market: Market, amqp_url: str, *, rhythm_s: Sequence[float] = RHYTHM_S, clock: Clock = utcnow
+    market: Market,
+    amqp_url: str,
+    *,
+    hearing: asyncio.Event | None = None,
+    rhythm_s: Sequence[float] = RHYTHM_S,
+    clock: Clock = utcnow,
 ) -> None:
-    """Publishes every symbol's vector at each rhythm until cancelled, with or without a broker at first."""
+    """Publishes every symbol's vector at each rhythm until cancelled, with or without a broker at first.
+
+    While `hearing` is clear, all symbols pause.
+    """
     connection = await aio_pika.connect_robust(amqp_url, fail_fast="0", reconnect_interval="1")
     async with connection:
-        feed = _LiveFeed(market, await _declared(connection), clock)
+        feed = _LiveFeed(market, await _declared(connection), hearing, clock)
         async with asyncio.TaskGroup() as schedulers:
             for symbol in market.symbols:
                 for period_s in rhythm_s:
                     schedulers.create_task(feed.run(symbol, period_s))
+
+
+async def announce_dataset(amqp_url: str, message: dict[str, Any]) -> None:
+    """Tries once to send features.dataset.ready; without a broker or a declared queue it is lost."""
+    try:
+        async with asyncio.timeout(PUBLISH_TIMEOUT_S), await aio_pika.connect(amqp_url) as connection:
+            channel = await connection.channel()
+            await channel.default_exchange.publish(
+                aio_pika.Message(
+                    msgspec.json.encode(message),
+                    content_type="application/json",
+                    delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+                    message_id=uuid.uuid4().hex,
+                ),
+                routing_key=READY_QUEUE,
+                mandatory=False,
+            )
+    except BROKER_IS_AWAY as error:
+        log.warning(
+            "broker away, a dataset's news is lost", dataset_id=message["dataset_id"], error=repr(error)
+        )
 
 
 def vector_message(market: Market, symbol: str, now: datetime) -> dict[str, Any]:
@@ -111,6 +152,22 @@ async def latest_features(
     return Response(vector_message(market, symbol, clock()))
 
 
+# A service that computes on its event loop neither reads requests nor sends answers.
+def _deaf_unless(hearing: asyncio.Event) -> Callable[[ASGIApp], ASGIApp]:
+    def wrapped(app: ASGIApp) -> ASGIApp:
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            async def send_later(message: Message) -> None:
+                await hearing.wait()
+                await send(message)
+
+            await hearing.wait()
+            await app(scope, receive, send_later)
+
+        return answer
+
+    return wrapped
+
+
 def _internal_server_error(_: Request[Any, Any, Any], __: WrongKey) -> Response[str]:
     return Response("Internal Server Error", status_code=500, media_type=MediaType.TEXT)
 
@@ -129,9 +186,12 @@ async def _declared(connection: AbstractConnection) -> AbstractChannel:
 
 
 class _LiveFeed:
-    def __init__(self, market: Market, channel: AbstractChannel, clock: Clock) -> None:
+    def __init__(
+        self, market: Market, channel: AbstractChannel, hearing: asyncio.Event | None, clock: Clock
+    ) -> None:
         self._market = market
         self._channel = channel
+        self._hearing = hearing
         self._clock = clock
         self._lost = 0
         self._dead_feed_told = False
@@ -142,6 +202,8 @@ class _LiveFeed:
         while True:
             due = max(due + period_s, loop.time())
             await asyncio.sleep(due - loop.time())
+            if self._hearing is not None:
+                await self._hearing.wait()
             now = self._clock()
             self._tell_dead_feed(now)
             await self._publish(msgspec.json.encode(vector_message(self._market, symbol, now)))

@@ -5,6 +5,7 @@ One bar is `bar_seconds` of wall and data time alike. `history_bars` bars are st
 A market of candle files ends with its shortest file: from then on it stands still, like a dead feed.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -12,10 +13,15 @@ from functools import partial
 import numpy as np
 
 from sandbox.core import market as generator
+from sandbox.core.datasets import BarClock
 from sandbox.core.features import HISTORY_BARS, feature_table, present
-from sandbox.core.market import Candles
+from sandbox.core.market import Candles, Floats
 
-DEFAULT_HISTORY_BARS = 20_000
+DEFAULT_HISTORY_BARS = 60_000
+BARS_MADE_AT_ONCE = 10_000
+"""Bars that a synthetic market makes beyond its history."""
+BARS_AHEAD = 5_000
+"""Fewer than so many bars before they are needed, more are made."""
 
 
 class Market:
@@ -74,6 +80,27 @@ class Market:
         closed = self._closed(symbol, now)
         return {} if closed is None else closed[0].features(closed[1])
 
+    def clock(self, now: datetime) -> BarClock:
+        """When bars closed, and how many of them have."""
+        return BarClock(first_close=self.closed_at(0), bar=self.bar, closed=max(self.bar_index(now) + 1, 0))
+
+    def closed_bars(self, symbol: str, now: datetime) -> tuple[Candles, Floats] | None:
+        """All bars closed by `now` and the table of their features; None without market data."""
+        closed = self._closed(symbol, now)
+        return None if closed is None else closed[0].up_to(closed[1])
+
+    async def keep_ahead(self, clock: Callable[[], datetime], *, every_s: float = 1.0) -> None:
+        """Makes bars in a thread before they are needed, until cancelled.
+
+        Nobody has to wait on the event loop while a series becomes longer.
+        """
+        while True:
+            needed = self.bar_index(clock()) + BARS_AHEAD
+            for series in self._series.values():
+                if series.lacks(needed):
+                    await asyncio.to_thread(series.reach, needed)
+            await asyncio.sleep(every_s)
+
     def _closed(self, symbol: str, now: datetime) -> "tuple[Series, int] | None":
         series, index = self._series.get(symbol), self.bar_index(now)
         return None if series is None or index < 0 else (series, index)
@@ -88,23 +115,39 @@ class Series:
     def __init__(self, candles: Candles, longer: Callable[[int], Candles] | None = None) -> None:
         self.length = len(candles) if longer is None else None
         self._longer = longer
-        self._candles = candles
-        self._table = feature_table(candles)[1]
+        # One reference, replaced as a whole: a thread may lengthen what the event loop reads.
+        self._known = (candles, feature_table(candles)[1])
+
+    def lacks(self, index: int) -> bool:
+        """Whether bar `index` has still to be made."""
+        return self._longer is not None and index >= len(self._known[0])
+
+    def reach(self, index: int) -> None:
+        """The bars reach at least up to `index`, if there are so many; may run in a thread."""
+        candles, table = self._known
+        if self._longer is None or index < len(candles):
+            return
+        known = len(candles)
+        candles = self._longer(max(index + 1, known + known // 2))
+        start = max(known - HISTORY_BARS, 0)
+        fresh = feature_table(candles.part(start, len(candles)))[1]
+        self._known = (candles, np.concatenate([table, fresh[known - start :]]))
 
     def candles(self, index: int) -> Candles:
         """Bars that reach at least up to `index`."""
-        if index >= len(self._candles) and self._longer is not None:
-            known = len(self._candles)
-            self._candles = self._longer(max(index + 1, known + known // 2))
-            start = max(known - HISTORY_BARS, 0)
-            fresh = feature_table(self._candles.part(start, len(self._candles)))[1]
-            self._table = np.concatenate([self._table, fresh[known - start :]])
-        return self._candles
+        self.reach(index)
+        return self._known[0]
 
     def features(self, index: int) -> dict[str, float]:
         """The features at the close of bar `index`; NaN is left out."""
-        self.candles(index)
-        return present(self._table[index])
+        self.reach(index)
+        return present(self._known[1][index])
+
+    def up_to(self, index: int) -> tuple[Candles, Floats]:
+        """The bars up to and including `index`, with their features; views, not copies."""
+        self.reach(index)
+        candles, table = self._known
+        return candles.part(0, index + 1), table[: index + 1]
 
 
 def synthetic_series(
@@ -113,7 +156,7 @@ def synthetic_series(
     seed: int,
     edge: float,
     horizon_bars: int = generator.DEFAULT_HORIZON_BARS,
-    bars: int = DEFAULT_HISTORY_BARS + 10_000,
+    bars: int = DEFAULT_HISTORY_BARS + BARS_MADE_AT_ONCE,
 ) -> Series:
     """An endless series of the seeded generator, `bars` of it made at once."""
     longer = partial(_generated, seed, symbol, edge, horizon_bars)

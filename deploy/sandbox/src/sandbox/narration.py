@@ -1,7 +1,7 @@
 """What the demo says: log lines and order rows as sentences a person can follow."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -9,13 +9,14 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from sandbox.story import OrderResult
+from sandbox.story import EARNED, OrderResult, VersionTold
 
 QUIET_S = 15.0
 """The same skip of a symbol is told again only after so long."""
 
 # Warnings that belong to a start in any order.
 _EXPECTED = frozenset({"dependency unavailable"})
+_TRAINER_KEYS = ("strategy_id", "symbol", "trigger", "version", "reason", "rows", "state")
 
 
 class Narrator:
@@ -24,28 +25,53 @@ class Narrator:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._skips_told: dict[tuple[str, str], datetime] = {}
+        self._verdicts_told: set[str] = set()
 
     def step(self, text: str) -> None:
         """Something that the set-up does."""
         self._console.print(f"[dim]· {escape(text)}[/dim]")
 
-    def service_line(self, name: str, line: str, now: datetime) -> None:
-        """A line that a service wrote: told where a person wants to know it."""
+    def service_line(self, name: str, line: str, now: datetime) -> str | None:
+        """A line that a service wrote, told where a person wants to know it; returns its event."""
         try:
             event = json.loads(line)
         except ValueError:
             self._say(now, name, escape(line), style="dim")
-            return
+            return None
+        self._event(name, event, now)
+        return str(event.get("event"))
+
+    def _event(self, name: str, event: Mapping[str, Any], now: datetime) -> None:
         match event.get("event"):
             case "signal emitted":
                 self._say(now, event["symbol"], _emitted(event))
             case "signal skipped":
                 self._skip(event, now)
+            case "exit triggered":
+                rule = event.get("rule") or event.get("reason")
+                self._say(
+                    now, event["symbol"], f"{_price(_number(event.get('price')))}  [bold]EXIT[/bold] {rule}"
+                )
+            case "version swapped":
+                self._say(now, name, f"[bold green]hot reload: {event['version']} serves now[/bold green]")
+            case phrase if name == "trainer" and event.get("level") == "info" and phrase != "service started":
+                details = {k: v for k, v in event.items() if k in _TRAINER_KEYS and v is not None}
+                shown = "  ".join(f"{key}={value}" for key, value in details.items())
+                self._say(now, name, f"[blue]{escape(str(phrase))}[/blue] [dim]{escape(shown)[:140]}[/dim]")
             case "service ready":
                 self._say(now, name, "[green]ready[/green]")
             case phrase if event.get("level") in {"warning", "error", "critical"} and phrase not in _EXPECTED:
                 why = event.get("reason") or event.get("exception") or ""
                 self._say(now, name, f"[yellow]{escape(str(phrase))}[/yellow] {escape(str(why))[:160]}")
+
+    def verdicts(self, versions: Iterable[VersionTold], now: datetime) -> None:
+        """Every version's verdict, once, in its own sentence."""
+        for version in versions:
+            if version.version not in self._verdicts_told:
+                self._verdicts_told.add(version.version)
+                colour = "green" if version.verdict == EARNED else "yellow"
+                verdict = f"[bold {colour}]{version.version} {version.verdict}[/bold {colour}]"
+                self._say(now, "promotion", f"{verdict}: {escape(version.sentence or '')}")
 
     def order(self, order: OrderResult, now: datetime) -> None:
         """What became of an order."""
@@ -85,6 +111,10 @@ def _emitted(event: Mapping[str, Any]) -> str:
     kind = "warm-up" if event.get("is_warmup") else "model"
     side = f"[{colour}]{event['side'].upper():<4}[/{colour}]"
     return f"{_price(event['price'])}  {side} {event['amount']:.2f} USDT [dim]({kind} signal)[/dim]"
+
+
+def _number(value: object) -> float | None:
+    return None if value is None else float(str(value))
 
 
 def _price(value: float | Decimal | None) -> str:

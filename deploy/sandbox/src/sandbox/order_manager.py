@@ -13,30 +13,16 @@ from collections.abc import Awaitable, Callable
 import aio_pika
 import asyncpg
 import structlog
-from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
-from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
+from aio_pika.abc import AbstractIncomingMessage
 
+from sandbox.broker_line import BrokerLine, acknowledge
 from sandbox.core.order_rules import Malformed, Signal, validate
 from sandbox.core.orders import Event
 from sandbox.order_desk import Market, OrderDesk, OrderManagerSettings
+from sandbox.outages import DATABASE_IS_AWAY, TIMEOUT_S, until_database_answers
 
 SIGNALS_QUEUE = "model-service.trading_signals"
 EVENTS_QUEUE = "order-manager.order_events"
-PREFETCH = 10
-RETRY_S = 0.25
-TIMEOUT_S = 5.0
-
-DATABASE_IS_AWAY = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.InvalidCatalogNameError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # a query sent at the moment its backend is terminated
-)
-BROKER_IS_AWAY = (OSError, TimeoutError, AMQPError, ChannelInvalidStateError)
 
 log = structlog.get_logger(__name__)
 
@@ -52,12 +38,12 @@ class OrderManager:
         market: Market,
         settings: OrderManagerSettings | None = None,
     ) -> None:
-        self.ready = asyncio.Event()
+        self._line = BrokerLine(amqp_url, consumes=SIGNALS_QUEUE, declares=[EVENTS_QUEUE])
+        self.ready = self._line.connected
         self._database_url = database_url
-        self._amqp_url = amqp_url
         self._market = market
         self._settings = settings or OrderManagerSettings()
-        self._channel: AbstractChannel | None = None
+        self._desk: OrderDesk | None = None
         self._in_hand: set[uuid.UUID] = set()
         self._events: asyncio.Queue[Event] = asyncio.Queue()
 
@@ -70,33 +56,27 @@ class OrderManager:
             asyncio.TaskGroup() as tasks,
         ):
             desk = OrderDesk(pool, self._market, self._settings, self._events.put_nowait)
-            await _until_database_answers(desk.open)
-            tasks.create_task(self._consume_for_ever(desk, tasks))
+            await until_database_answers(desk.open)
+            self._desk = desk
+
+            async def on_delivery(message: AbstractIncomingMessage) -> None:
+                tasks.create_task(self._on_message(desk, message))
+
+            tasks.create_task(self._line.run(on_delivery))
             tasks.create_task(self._publish_for_ever())
             tasks.create_task(_every(self._settings.poll_interval_s, desk.look_at_market))
             tasks.create_task(_every(self._settings.heartbeat_interval_s, desk.heartbeat))
 
-    async def _consume_for_ever(self, desk: OrderDesk, tasks: asyncio.TaskGroup) -> None:
-        async def on_delivery(message: AbstractIncomingMessage) -> None:
-            tasks.create_task(self._on_message(desk, message))
-
-        while True:
-            try:
-                connection = await aio_pika.connect(self._amqp_url, timeout=TIMEOUT_S)
-                async with connection, connection.channel() as channel:
-                    await channel.set_qos(prefetch_count=PREFETCH)
-                    signals = await channel.declare_queue(SIGNALS_QUEUE, durable=True)
-                    await channel.declare_queue(EVENTS_QUEUE, durable=True)
-                    await signals.consume(on_delivery)
-                    self._channel = channel
-                    self.ready.set()
-                    await channel.closed()  # the connection's own closed() never ends when the server went
-            except BROKER_IS_AWAY as error:
-                log.warning("broker is away", error=repr(error))
-            finally:
-                self.ready.clear()
-                self._channel = None
-            await asyncio.sleep(RETRY_S)
+    async def write_balances(self) -> bool:
+        """A fresh balance row is written; False while the books cannot be."""
+        if self._desk is None:
+            return False
+        try:
+            await self._desk.heartbeat()
+        except DATABASE_IS_AWAY as error:
+            log.warning("balances not written", error=repr(error))
+            return False
+        return True
 
     async def _on_message(self, desk: OrderDesk, message: AbstractIncomingMessage) -> None:
         signal = validate(_decoded(message.body))
@@ -110,14 +90,11 @@ class OrderManager:
                 await self._execute(desk, signal, message.headers.get("trace_id"))
             finally:
                 self._in_hand.discard(signal.signal_id)
-        try:
-            await message.ack()
-        except BROKER_IS_AWAY:
-            log.info("broker lost before acknowledgement; the signal will come again")
+        await acknowledge(message)
 
     async def _execute(self, desk: OrderDesk, signal: Signal, trace_id: object) -> None:
         try:
-            await _until_database_answers(lambda: desk.execute(signal, trace_id))
+            await until_database_answers(lambda: desk.execute(signal, trace_id))
         except asyncpg.PostgresError:
             log.exception("signal lost: its order can not be stored", signal_id=str(signal.signal_id))
 
@@ -133,30 +110,13 @@ class OrderManager:
             delivery_mode=aio_pika.DeliveryMode.NOT_PERSISTENT,
             headers={"trace_id": event["trace_id"]},
         )
-        while True:
-            try:
-                if self._channel is not None:
-                    exchange = self._channel.default_exchange
-                    await exchange.publish(message, routing_key=EVENTS_QUEUE, timeout=TIMEOUT_S)
-                    return
-            except BROKER_IS_AWAY as error:
-                log.warning("event not sent yet", error=repr(error))
-            await asyncio.sleep(RETRY_S)
-
-
-async def _until_database_answers(action: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        try:
-            return await action()
-        except DATABASE_IS_AWAY as error:
-            log.warning("database is away", error=repr(error))
-            await asyncio.sleep(RETRY_S)
+        await self._line.publish(message, EVENTS_QUEUE)
 
 
 async def _every(interval_s: float, action: Callable[[], Awaitable[None]]) -> None:
     while True:
         await asyncio.sleep(interval_s)
-        await _until_database_answers(action)
+        await until_database_answers(action)
 
 
 def _decoded(body: bytes) -> object:

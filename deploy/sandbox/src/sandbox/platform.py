@@ -1,92 +1,174 @@
 """The neighbours in one process, behind one market: `python -m sandbox`."""
 
 import asyncio
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Generator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import structlog
 import uvicorn
+from litestar import Litestar
 
 from common.settings import EXIT_BAD_CONFIGURATION, load
 from common.telemetry import configure_logging
-from sandbox import feature_service
+from sandbox import feature_service, ws_gateway
 from sandbox.candles import UnreadableCandles, read_candles
-from sandbox.market import Market, Series, synthetic_series
+from sandbox.dataset_builds import DatasetBuilds, Pace
+from sandbox.dataset_store import DatasetStore
+from sandbox.errors import PortOccupied
+from sandbox.market import BARS_MADE_AT_ONCE, Market, Series, synthetic_series
 from sandbox.order_desk import DEFAULT_INSTRUMENTS, OrderManagerSettings, instrument
 from sandbox.order_manager import OrderManager
+from sandbox.ports import fixed_port
+from sandbox.position_manager import PositionManager
+from sandbox.position_manager import create_app as create_position_app
 from sandbox.settings import MarketSettings, SandboxSettings
 
 log = structlog.get_logger(__name__)
+
+_PORTS = ("FEATURE_SERVICE_PORT", "POSITION_MANAGER_PORT", "WS_GATEWAY_PORT")
 
 HISTORY_SHARE = 0.8
 """Of a candle file, what may be history; the rest is left to trade."""
 
 
 def main() -> None:
-    """Runs the neighbours until SIGTERM or SIGINT; exits 78 where the settings or a candle file are wrong."""
+    """Runs the neighbours until SIGTERM or SIGINT.
+
+    Exits 78 where the settings or a candle file are wrong, or a port is taken.
+    """
     settings = load(SandboxSettings)
     configure_logging("sandbox", settings.model_service_log_level)
     try:
+        for variable in _PORTS:
+            fixed_port(getattr(settings, variable.lower()), variable)
         market = open_market(settings)
+    except PortOccupied as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(EXIT_BAD_CONFIGURATION) from error
     except UnreadableCandles as error:
         sys.stderr.write(f"CANDLES: {error}\n")
         raise SystemExit(EXIT_BAD_CONFIGURATION) from error
     log.info("market opened", symbols=market.symbols, history_bars=market.history_bars)
-    asyncio.run(_serve(settings, market))
+    with TemporaryDirectory(prefix="flotilla-datasets-") as temporary:
+        asyncio.run(_serve(settings, market, settings.sandbox_datasets_path or Path(temporary)))
 
 
 def open_market(settings: MarketSettings) -> Market:
     """The market that the settings describe. Raises UnreadableCandles."""
     symbols = settings.chosen_symbols()
     history_bars = settings.sandbox_history_bars
+    started_at = settings.started_at()
     if settings.candles:
         candles = [read_candles(path, min_bars=10) for path in settings.candle_files()]
         series = {symbol: Series(each) for symbol, each in zip(symbols, candles, strict=True)}
         history_bars = min(history_bars, int(HISTORY_SHARE * min(map(len, candles))))
     else:
+        live_s = (datetime.now(UTC) - started_at).total_seconds()
+        live_bars = max(int(live_s / settings.sandbox_bar_seconds), 0)
         series = {
-            symbol: synthetic_series(symbol, seed=settings.seed, edge=settings.sandbox_edge)
+            symbol: synthetic_series(
+                symbol,
+                seed=settings.seed,
+                edge=settings.sandbox_edge,
+                bars=history_bars + live_bars + BARS_MADE_AT_ONCE,
+            )
             for symbol in symbols
         }
     return Market(
         series,
-        started_at=settings.started_at(),
+        started_at=started_at,
         bar_seconds=settings.sandbox_bar_seconds,
         history_bars=history_bars,
     )
 
 
-async def _serve(settings: SandboxSettings, market: Market) -> None:
+async def _serve(settings: SandboxSettings, market: Market, datasets: Path) -> None:
+    database_url = settings.database_url.get_secret_value()
     amqp_url = settings.rabbitmq_url.get_secret_value()
     orders = OrderManager(
-        database_url=settings.database_url.get_secret_value(),
+        database_url=database_url,
         amqp_url=amqp_url,
         market=market,
         settings=_order_manager_settings(market.symbols),
     )
-    api_key = settings.feature_service_api_key.get_secret_value()
-    http = uvicorn.Server(
-        uvicorn.Config(
-            feature_service.create_app(market, api_key=api_key),
-            host=settings.listen_host,
-            port=settings.feature_service_port,
-            log_config=None,
-            access_log=False,
-        )
+    position_manager = PositionManager(database_url=database_url, amqp_url=amqp_url)
+    builds = DatasetBuilds(
+        market,
+        DatasetStore(datasets),
+        partial(feature_service.announce_dataset, amqp_url),
+        pace=Pace(seconds_per_row=settings.sandbox_seconds_per_dataset_row),
     )
-    neighbours = [
-        asyncio.create_task(orders.run()),
-        asyncio.create_task(feature_service.publish_live(market, amqp_url)),
+    host = settings.listen_host
+    servers = [
+        _server(
+            feature_service.create_app(
+                market, builds, api_key=settings.feature_service_api_key.get_secret_value()
+            ),
+            host,
+            settings.feature_service_port,
+        ),
+        _server(
+            create_position_app(
+                position_manager, api_key=settings.position_manager_api_key.get_secret_value()
+            ),
+            host,
+            settings.position_manager_port,
+        ),
+        _server(ws_gateway.create_app(orders.write_balances), host, settings.ws_gateway_port),
     ]
-    # uvicorn handles the signals: once it ends, so do the others; one of them failing ends all.
-    server = asyncio.create_task(http.serve())
-    done, _ = await asyncio.wait([server, *neighbours], return_when=asyncio.FIRST_COMPLETED)
-    http.should_exit = True
-    for neighbour in neighbours:
-        neighbour.cancel()
-    await asyncio.gather(server, *neighbours, return_exceptions=True)
+    await _until_stopped(
+        servers,
+        orders.run(),
+        position_manager.run(),
+        builds.run(),
+        feature_service.publish_live(market, amqp_url, hearing=builds.hearing),
+        market.keep_ahead(feature_service.utcnow),
+    )
+
+
+# A signal ends them all, and so does the end of any one of them.
+async def _until_stopped(servers: Sequence[uvicorn.Server], *neighbours: Coroutine[Any, Any, None]) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    serving = [asyncio.create_task(server.serve()) for server in servers]
+    running = [asyncio.create_task(neighbour) for neighbour in neighbours]
+    stopped = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait([stopped, *serving, *running], return_when=asyncio.FIRST_COMPLETED)
+    for server in servers:
+        server.should_exit = True
+    for task in (stopped, *running):
+        task.cancel()
+    await asyncio.gather(*serving, *running, return_exceptions=True)
     for task in done:
         task.result()
+
+
+class _Server(uvicorn.Server):
+    # Each of several servers would take the signals from the one before it.
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+def _server(app: Litestar, host: str, port: int) -> uvicorn.Server:
+    return _Server(
+        uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=1,  # a deaf service would never finish its requests
+        )
+    )
 
 
 def _order_manager_settings(symbols: Sequence[str]) -> OrderManagerSettings:

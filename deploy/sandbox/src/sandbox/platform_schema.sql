@@ -90,3 +90,11 @@ CREATE TABLE IF NOT EXISTS positions (
     created_at timestamp NOT NULL DEFAULT (now() AT TIME ZONE 'utc'),
     UNIQUE (asset, mode)
 );
+
+-- What the Position Manager has booked of each order: events are cumulative and may come twice.
+CREATE TABLE IF NOT EXISTS position_fills (
+    order_id varchar(100) PRIMARY KEY,
+    quantity numeric(20, 8) NOT NULL CHECK (quantity > 0),
+    notional numeric(36, 16) NOT NULL CHECK (notional > 0),
+    booked_at timestamp NOT NULL DEFAULT (now() AT TIME ZONE 'utc')
+);

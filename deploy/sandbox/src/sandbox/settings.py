@@ -24,7 +24,7 @@ class MarketSettings(SettingsGroup):
     """Planted edge: accuracy of the true generator above the majority class."""
     sandbox_bar_seconds: PositiveFloat = 0.5
     """Length of one bar, wall and data time alike, in seconds."""
-    sandbox_history_bars: PositiveInt = 20_000
+    sandbox_history_bars: PositiveInt = 60_000
     """Bars before the start; a candle file gives at most four fifths of itself."""
     sandbox_started_at: AwareDatetime | None = None
     """When live began, so that a restarted sandbox goes on with the same prices; empty: now."""
@@ -65,7 +65,17 @@ class SandboxSettings(MarketSettings):
     """Port of the simulated Feature Service."""
     feature_service_api_key: SecretStr = SecretStr("sandbox")
     """The key it asks for."""
+    sandbox_seconds_per_dataset_row: Annotated[float, Field(ge=0)] = 0.00005
+    """A dataset build makes it deaf for so many seconds per row, at least one second in all."""
+    sandbox_datasets_path: Path | None = None
+    """Directory of its datasets; empty: a temporary one, gone with the process."""
+    position_manager_port: Port = 4800
+    """Port of the simulated Position Manager."""
+    position_manager_api_key: SecretStr = SecretStr("sandbox")
+    """The key it asks for."""
+    ws_gateway_port: Port = 4400
+    """Port of the simulated ws-gateway."""
     listen_host: str = "127.0.0.1"
-    """Address it listens on."""
+    """Address that all of them listen on."""
     model_service_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Lowest level that is logged."""

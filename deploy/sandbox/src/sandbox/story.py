@@ -1,21 +1,47 @@
-"""The story of a demo, counted from the database: what has happened since it began, and what is missing."""
+"""The story of a demo: what has happened since it began, and what is still missing.
 
+Counts come from the database; versions, the active one and open positions come through the API, because an
+operator must be able to see them there.
+"""
+
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 import asyncpg
+import httpx
 import msgspec
 
-SIGNALS_WANTED = 5
+SIGNALS_WANTED = 2
 FILLS_WANTED = 2
+EARNED = "accepted"
+
+
+class VersionTold(msgspec.Struct, frozen=True, kw_only=True):
+    """A trained version and what was made of it."""
+
+    version: str
+    verdict: str | None
+    sentence: str | None
+    test: dict[str, float]
+    """Metrics on the test split."""
+    baseline: float | None
+    """Accuracy of the majority class on the same rows."""
 
 
 class Chapter(msgspec.Struct, frozen=True, kw_only=True):
     """What happened since the demo began."""
 
     warmup_signals: int
+    versions: list[VersionTold]
+    activated_version: str | None
+    hot_reloads: int
+    model_signals: int
     orders_filled: int
     orders_rejected: int
+    exits: dict[str, int]
+    """Exit signals by the rule that fired."""
+    positions_open: int
     skips: dict[str, int]
     """Decisions without a signal, by reason."""
 
@@ -37,39 +63,62 @@ class OrderResult(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime
 
 
-async def told_so_far(database: asyncpg.Pool, since: datetime) -> Chapter:
-    """The counts since `since` (aware)."""
-    row = await database.fetchrow(
+async def told_so_far(
+    database: asyncpg.Pool, api: httpx.AsyncClient, since: datetime, hot_reloads: int
+) -> Chapter:
+    """What happened since `since` (aware). Raises httpx.HTTPError while the API does not answer."""
+    signals = await database.fetchrow(
         """
-        SELECT (SELECT count(*) FROM trading_signals WHERE is_warmup AND timestamp >= $1) AS signals,
-               count(*) FILTER (WHERE status = 'filled') AS filled,
+        SELECT count(*) FILTER (WHERE is_warmup) AS warmup,
+               count(*) FILTER (WHERE NOT is_warmup AND model_version IS NOT NULL
+                                AND metadata->>'exit_strategy' IS NULL) AS model
+        FROM trading_signals WHERE timestamp >= $1
+        """,
+        _naive(since),
+    )
+    orders = await database.fetchrow(
+        """
+        SELECT count(*) FILTER (WHERE status = 'filled') AS filled,
                count(*) FILTER (WHERE status = 'rejected') AS rejected
         FROM orders WHERE created_at >= $1
         """,
         _naive(since),
     )
-    skips = await database.fetch(
-        """
-        SELECT reason, sum(skips)::int AS skips FROM skip_counts
-        WHERE minute >= date_trunc('minute', $1::timestamptz) GROUP BY reason ORDER BY skips DESC
-        """,
-        since,
-    )
+    versions = await _versions(api, since)
     return Chapter(
-        warmup_signals=row["signals"],
-        orders_filled=row["filled"],
-        orders_rejected=row["rejected"],
-        skips={each["reason"]: each["skips"] for each in skips},
+        warmup_signals=signals["warmup"],
+        versions=versions,
+        activated_version=next((each["version"] for each in await _items(api, is_active="true")), None),
+        hot_reloads=hot_reloads,
+        model_signals=signals["model"],
+        orders_filled=orders["filled"],
+        orders_rejected=orders["rejected"],
+        exits=await _exits(database, since),
+        positions_open=await _positions_open(api),
+        skips=await _skips(database, since),
     )
 
 
-def missing(chapter: Chapter) -> list[str]:
-    """What the story still lacks, in words; empty once it is whole."""
-    wanted = (
+def missing(chapter: Chapter, *, promotion_owed: bool) -> list[str]:
+    """What the story still lacks, in words; empty once it is whole.
+
+    Real candles owe nobody a promotion: an honest refusal with its figures completes the story as well.
+    """
+    wanted = [
         (chapter.warmup_signals >= SIGNALS_WANTED, f"{SIGNALS_WANTED} warm-up signals"),
         (chapter.orders_filled >= FILLS_WANTED, f"{FILLS_WANTED} filled orders"),
         (bool(chapter.skips), "a skip with its reason"),
-    )
+        (bool(chapter.versions), "a trained version with its verdict"),
+    ]
+    earned = any(each.verdict == EARNED for each in chapter.versions)
+    if promotion_owed or earned:
+        wanted += [
+            (chapter.activated_version is not None, "an activated version"),
+            (chapter.hot_reloads > 0, "a hot reload in inference"),
+            (chapter.model_signals > 0, "a model signal"),
+        ]
+    if promotion_owed:
+        wanted.append((bool(chapter.exits), "an exit by rule"))
     return [what for there, what in wanted if not there]
 
 
@@ -84,6 +133,64 @@ async def order_results(database: asyncpg.Pool, after: datetime) -> list[OrderRe
         after,
     )
     return [OrderResult(**row) for row in rows]
+
+
+async def _versions(api: httpx.AsyncClient, since: datetime) -> list[VersionTold]:
+    recent = [each for each in await _items(api) if datetime.fromisoformat(each["created_at"]) >= since]
+    return [_told(await _get(api, f"/api/v1/models/{each['version']}")) for each in reversed(recent)]
+
+
+def _told(detail: Mapping[str, Any]) -> VersionTold:
+    test = {
+        metric["metric_name"]: metric["metric_value"]
+        for metric in detail["quality_metrics"]
+        if (metric["metadata"] or {}).get("dataset_split") == "test"
+    }
+    return VersionTold(
+        version=detail["version"],
+        verdict=detail["verdict"],
+        sentence=detail["verdict_sentence"],
+        test=test,
+        baseline=test.get("baseline_accuracy"),
+    )
+
+
+async def _items(api: httpx.AsyncClient, **filters: str) -> list[dict[str, Any]]:
+    page = await _get(api, "/api/v1/models", **filters)
+    return list(page["items"])
+
+
+async def _positions_open(api: httpx.AsyncClient) -> int:
+    positions = await _get(api, "/api/v1/positions")
+    return sum(each["closed_at"] is None for each in positions["items"])
+
+
+async def _get(api: httpx.AsyncClient, path: str, **filters: str) -> Any:
+    answer = await api.get(path, params=filters)
+    answer.raise_for_status()
+    return answer.json()
+
+
+async def _exits(database: asyncpg.Pool, since: datetime) -> dict[str, int]:
+    rows = await database.fetch(
+        """
+        SELECT metadata->>'rule_triggered' AS rule, count(*)::int AS exits FROM trading_signals
+        WHERE timestamp >= $1 AND metadata->>'exit_strategy' = 'true' GROUP BY 1 ORDER BY 1
+        """,
+        _naive(since),
+    )
+    return {row["rule"]: row["exits"] for row in rows}
+
+
+async def _skips(database: asyncpg.Pool, since: datetime) -> dict[str, int]:
+    rows = await database.fetch(
+        """
+        SELECT reason, sum(skips)::int AS skips FROM skip_counts
+        WHERE minute >= date_trunc('minute', $1::timestamptz) GROUP BY reason ORDER BY skips DESC
+        """,
+        since,
+    )
+    return {row["reason"]: row["skips"] for row in rows}
 
 
 def _naive(instant: datetime) -> datetime:

@@ -16,6 +16,7 @@ import stamina
 import structlog
 from aio_pika.abc import AbstractIncomingMessage, DeliveryMode
 from faststream import AckPolicy, BaseMiddleware
+from faststream.exceptions import IncorrectState
 from faststream.message import StreamMessage
 from faststream.rabbit import Channel, RabbitBroker, RabbitExchange, RabbitQueue
 
@@ -36,7 +37,7 @@ REQUEUE_DELAY_S = 1.0
 PUBLISH_TIMEOUT_S = 5.0
 """Longest wait for a confirm; after it the outcome is unknown."""
 
-_BROKER_AWAY = (aio_pika.exceptions.AMQPError, OSError, TimeoutError, RuntimeError)
+_BROKER_AWAY = (aio_pika.exceptions.AMQPError, OSError, TimeoutError, RuntimeError, IncorrectState)
 _encoder = msgspec.json.Encoder()
 
 T = TypeVar("T")
@@ -87,19 +88,14 @@ def decoding(message_type: type[T]) -> Callable[[StreamMessage[Any]], Awaitable[
 
 async def connect(broker: RabbitBroker, *queues: RabbitQueue) -> None:
     """The broker is connected, `queues` exist, subscribers consume. Waits and tries again for ever."""
-    for attempt in stamina.retry_context(
-        on=(aio_pika.exceptions.AMQPError, OSError, TimeoutError),
-        attempts=None,
-        timeout=None,
-        wait_max=10,
-    ):
+    async for attempt in stamina.retry_context(on=_BROKER_AWAY, attempts=None, timeout=None, wait_max=10):
         with attempt:
             try:
                 await broker.connect()
                 for queue in (topology.DEAD_LETTERS, *queues):
                     await broker.declare_queue(queue)
                 await broker.start()
-            except (aio_pika.exceptions.AMQPError, OSError, TimeoutError) as error:
+            except _BROKER_AWAY as error:
                 log.warning(
                     Event.DEPENDENCY_UNAVAILABLE, dependency="broker", reason=str(error), attempt=attempt.num
                 )
@@ -142,6 +138,8 @@ async def announce(broker: RabbitBroker, exchange: RabbitExchange, message: Mess
         headers={tracing.HEADER: tracing.current()},
     )
     try:
+        # Kept by FastStream; publishing to an exchange that is not there would close the channel.
+        await broker.declare_exchange(exchange)
         await broker.publish(announcement, exchange=exchange, mandatory=False, timeout=PUBLISH_TIMEOUT_S)
     except _BROKER_AWAY as error:
         log.debug(Event.ANNOUNCEMENT_LOST, exchange=exchange.name, reason=repr(error))

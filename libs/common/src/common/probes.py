@@ -1,11 +1,11 @@
-"""Health of a process, over HTTP: is it alive, is it ready, what does it lack.
+"""Health of a process, over HTTP: is it alive, is it ready, what troubles it.
 
 `/health` is flat because Grafana reads `status`, `service`, `database_connected` and `queue_connected` at its
 top level. `/health/live` says that the event loop turns, `/health/ready` that work is being taken.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Literal
 
 import msgspec
@@ -14,6 +14,7 @@ from faststream.asgi import AsgiResponse
 from faststream.asgi.types import ASGIApp, Receive, Scope, Send
 from faststream.rabbit import RabbitBroker, RabbitQueue
 from sqlalchemy import select
+from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from common.tables import SCHEMA_HEAD, schema_version
@@ -34,17 +35,16 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     queue_connected: bool
     problems: dict[str, str]
     """Failed checks by name, with what is wrong."""
-    lacks: tuple[str, ...] = ()
-    """What this build of the service cannot do yet."""
 
 
 class Probes:
-    """The checks of one service: `database` and `queue` decide readiness, `lacks` degrades."""
+    """The checks of one service: `database` and `queue` decide readiness, `concerns` degrade."""
 
-    def __init__(self, service: str, *, database: Check, queue: Check, lacks: Sequence[str] = ()) -> None:
+    def __init__(
+        self, service: str, *, database: Check, queue: Check, concerns: Mapping[str, Check] | None = None
+    ) -> None:
         self._service = service
-        self._checks = {"database": database, "queue": queue}
-        self._lacks = tuple(lacks)
+        self._checks = {"database": database, "queue": queue, **(concerns or {})}
 
     async def health(self) -> Health:
         """Every check was run once, each for PROBE_TIMEOUT_S at most."""
@@ -52,17 +52,15 @@ class Probes:
         problems = {
             name: wrong for name, wrong in zip(self._checks, outcomes, strict=True) if wrong is not None
         }
-        if problems:
-            status: Literal["healthy", "degraded", "unhealthy"] = "unhealthy"
-        else:
-            status = "degraded" if self._lacks else "healthy"
+        status: Literal["healthy", "degraded", "unhealthy"] = "degraded" if problems else "healthy"
+        if problems.keys() & {"database", "queue"}:
+            status = "unhealthy"
         return Health(
             status=status,
             service=self._service,
             database_connected="database" not in problems,
             queue_connected="queue" not in problems,
             problems=problems,
-            lacks=self._lacks,
         )
 
     def routes(self) -> list[tuple[str, ASGIApp]]:
@@ -83,13 +81,14 @@ def database_check(engine: AsyncEngine) -> Check:
     """PostgreSQL answers and carries the schema that this code was written for."""
 
     async def check() -> str | None:
-        async with engine.connect() as connection:
-            revision = await connection.scalar(select(schema_version.c.version_num))
-        return (
-            None
-            if revision == SCHEMA_HEAD
-            else f"schema is at {revision}, this build needs {SCHEMA_HEAD}: migrate"
-        )
+        try:
+            async with engine.connect() as connection:
+                revision = await connection.scalar(select(schema_version.c.version_num))
+        except ProgrammingError:
+            return f"the schema is missing, this build needs {SCHEMA_HEAD}: migrate"
+        if revision != SCHEMA_HEAD:
+            return f"the schema is at {revision}, this build needs {SCHEMA_HEAD}: migrate"
+        return None
 
     return check
 
@@ -116,7 +115,8 @@ async def _outcome(check: Check) -> str | None:
     except TimeoutError:
         return f"no answer within {PROBE_TIMEOUT_S} s"
     except Exception as error:  # noqa: BLE001 - whatever a check raises is its finding
-        return f"{type(error).__name__}: {error}".splitlines()[0]
+        # Answered to anybody who asks: the kind says enough, the text may name hosts and users.
+        return f"does not answer: {type(error).__name__}"
 
 
 async def _answer_live(scope: Scope, receive: Receive, send: Send) -> None:

@@ -7,7 +7,7 @@ consumes. Stopping lets handlers finish what they began, then closes what they u
 import errno
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
 
@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from common import bus
 from common.background import BackgroundTasks
-from common.probes import Probes, database_check, queue_check
+from common.probes import Check, Probes, database_check, queue_check
 from common.settings import EXIT_BAD_CONFIGURATION, ProcessSettings, load
 from common.telemetry import Event, configure_logging
 
@@ -49,8 +49,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     """Runs beside the messages until the service stops."""
     closing: Sequence[Callable[[], Awaitable[object]]] = ()
     """Runs in order once nothing is handled any more."""
-    lacks: Sequence[str] = ()
-    """What this build cannot do yet, for /health."""
+    concerns: Mapping[str, Check] = {}
+    """Checks that degrade the service without making it unready."""
 
 
 def create_asgi(service: Service) -> ASGIApp:
@@ -77,7 +77,7 @@ def create_asgi(service: Service) -> ASGIApp:
         service.name,
         database=database_check(service.engine),
         queue=queue_check(service.broker, *service.consumed),
-        lacks=service.lacks,
+        concerns=service.concerns,
     )
     routes = dict(probes.routes())
 

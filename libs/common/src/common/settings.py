@@ -6,6 +6,7 @@ problem at once, each named by its variable and never showing a secret.
 """
 
 import sys
+from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import quote
 
@@ -19,6 +20,8 @@ from pydantic import (
     ValidationError,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from common.core.trading_state import TradingState
 
 EXIT_BAD_CONFIGURATION = 78
 """`EX_CONFIG` of sysexits.h: a supervisor that restarts on it restarts for nothing."""
@@ -119,6 +122,28 @@ class ProcessSettings(SettingsGroup):
     """Address that health and metrics listen on; containers set 0.0.0.0."""
     model_service_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Lowest level that is logged."""
+
+
+class StrategySettings(SettingsGroup):
+    """What is traded, and by which strategies."""
+
+    trading_strategies: CommaSeparated = ()
+    """Strategy ids, comma separated; empty: one strategy named `default`."""
+    trading_symbols: CommaSeparated = ()
+    """Symbols to trade, comma separated; empty: all of the stream (polling and training need them named)."""
+    trading_state_initial: TradingState = TradingState.ACTIVE
+    """State while nothing is stored: HALTED is advised for the first day beside real money."""
+
+    def strategies(self) -> tuple[str, ...]:
+        """The strategy ids that the fleet runs."""
+        return self.trading_strategies or ("default",)
+
+
+class ModelStorageSettings(SettingsGroup):
+    """Where versions lie."""
+
+    model_storage_path: Path = Path("/models")
+    """Directory of the saved versions: the trainer writes it, everybody else only reads it."""
 
 
 class FeatureServiceSettings(SettingsGroup):

@@ -7,6 +7,7 @@ marked `info={"read_only": True}`, never written and never migrated by us. Postg
 """
 
 from sqlalchemy import (
+    CHAR,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Integer,
     MetaData,
     Numeric,
+    Sequence,
     String,
     Table,
     Text,
@@ -27,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-SCHEMA_HEAD = "0003"
+SCHEMA_HEAD = "0004"
 """The revision this code was written for; readiness compares it with `schema_version`."""
 
 ADOPTED = (
@@ -43,6 +45,7 @@ ours = MetaData()
 neighbours = MetaData(info={"read_only": True})
 
 _DECIMAL = Numeric(20, 8)
+_EXACT = Numeric(30, 12)
 _NAIVE_UTC = DateTime()
 _TIMESTAMPTZ = DateTime(timezone=True)
 _NEW_ID = text("gen_random_uuid()")
@@ -105,6 +108,15 @@ model_versions = Table(
     Column("is_warmup_mode", Boolean, nullable=False, server_default=_FALSE),
     Column("created_at", _NAIVE_UTC, nullable=False, server_default=_NOW),
     Column("updated_at", _NAIVE_UTC, nullable=False, server_default=_NOW),
+    Column("sha256", CHAR(64)),
+    Column("run_id", Uuid),
+    Column("verdict", String(30)),
+    Column("verdict_sentence", Text),
+    Column("evidence", JSONB),
+    CheckConstraint(
+        "verdict IN ('accepted', 'refused', 'insufficient_evidence', 'quarantined')",
+        name="model_versions_verdict_check",
+    ),
     CheckConstraint(r"version ~ '^v\d+(\.\d+)?$'", name="chk_version_format"),
     CheckConstraint("file_path LIKE '/models/%'", name="chk_file_path"),
     CheckConstraint(
@@ -116,7 +128,9 @@ model_versions = Table(
     Index("idx_model_versions_unique_active", "strategy_id", unique=True, postgresql_where=text("is_active")),
 )
 """One row per trained version. `file_path` is logical (`/models/v{n}`); a null `strategy_id` is read as
-strategy `default` and never written: the unique index on active versions does not cover nulls."""
+strategy `default` and never written: the unique index on active versions does not cover nulls. `is_active`
+mirrors the newest row of `activations`. From `sha256` on the columns are ours, null on rows older than
+revision 0004; without `sha256` (of the manifest) a version cannot be served."""
 
 execution_events = Table(
     "execution_events",
@@ -284,6 +298,100 @@ skip_counts = Table(
     Column("skips", BigInteger, nullable=False),
 )
 """How often, and why, there was no signal: one row per minute, strategy, symbol and reason."""
+
+model_version_numbers = Sequence("model_version_numbers", metadata=ours)
+"""The n of the next version `v{n}`; a number may be skipped, never given twice."""
+
+activations = Table(
+    "activations",
+    ours,
+    Column("strategy_id", String(100), primary_key=True),
+    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
+    Column("version", String(50)),
+    Column("sha256", CHAR(64)),
+    Column("actor", String(100), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("activated_at", _TIMESTAMPTZ, nullable=False, server_default=_NOW),
+    CheckConstraint("epoch > 0", name="activations_epoch_check"),
+    CheckConstraint("(version IS NULL) = (sha256 IS NULL)", name="activations_sha256_check"),
+)
+"""Which version a strategy trades with since when: its newest epoch holds, a null version means none."""
+
+training_runs = Table(
+    "training_runs",
+    ours,
+    Column("run_id", Uuid, primary_key=True),
+    Column("strategy_id", String(100), nullable=False),
+    Column("symbol", String(50), nullable=False),
+    Column("trigger", String(20), nullable=False),
+    Column("priority", String(10), nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("requested_at", _TIMESTAMPTZ, nullable=False, server_default=_NOW),
+    Column("updated_at", _TIMESTAMPTZ, nullable=False, server_default=_NOW),
+    Column("started_at", _TIMESTAMPTZ),
+    Column("finished_at", _TIMESTAMPTZ),
+    Column("dataset_id", Uuid),
+    Column("dataset_deadline", _TIMESTAMPTZ),
+    Column("owner", String(100)),
+    Column("lease_until", _TIMESTAMPTZ),
+    Column("fence", BigInteger, nullable=False, server_default=_ZERO),
+    Column("attempts", Integer, nullable=False, server_default=_ZERO),
+    Column("reason", Text),
+    Column("figures", JSONB),
+    Column("progress", JSONB),
+    Column("version", String(50)),
+    Column("trace_id", String(100), nullable=False),
+    CheckConstraint(
+        "trigger IN ('bootstrap', 'manual', 'schedule', 'degradation')", name="training_runs_trigger_check"
+    ),
+    CheckConstraint("priority IN ('CRITICAL', 'HIGH', 'NORMAL')", name="training_runs_priority_check"),
+    CheckConstraint(
+        """state IN (
+            'requested', 'building', 'ready', 'running', 'succeeded', 'rejected', 'failed', 'cancelled'
+        )""",
+        name="training_runs_state_check",
+    ),
+    Index(
+        "training_runs_unfinished_idx",
+        "strategy_id",
+        "symbol",
+        unique=True,
+        postgresql_where=text("state IN ('requested', 'building', 'ready', 'running')"),
+    ),
+    Index("training_runs_strategy_idx", "strategy_id", text("requested_at DESC")),
+    Index("training_runs_requested_at_idx", text("requested_at DESC")),
+)
+"""One row per training: the queue, and how each run ended. `fence` counts who took it: a completion under
+an older fence matches nothing."""
+
+position_lifecycles = Table(
+    "position_lifecycles",
+    ours,
+    Column("lifecycle_id", Uuid, primary_key=True),
+    Column("symbol", String(50), nullable=False),
+    Column("side", String(5), nullable=False),
+    Column("opened_at", _TIMESTAMPTZ, nullable=False),
+    Column("strategy_id", String(100), nullable=False),
+    Column("entry_price", _EXACT, nullable=False),
+    Column("size", _EXACT, nullable=False),
+    Column("peak_price", _EXACT, nullable=False),
+    Column("armed", Boolean, nullable=False, server_default=_FALSE),
+    Column("stage", Integer, nullable=False, server_default=_ZERO),
+    Column("generation", Integer, nullable=False, server_default=_ZERO),
+    Column("latched_rule", String(30)),
+    Column("latched_at", _TIMESTAMPTZ),
+    Column("exit_signal_id", Uuid),
+    Column("newest_event_at", _TIMESTAMPTZ, nullable=False),
+    Column("last_price", _EXACT),
+    Column("last_evaluated_at", _TIMESTAMPTZ),
+    Column("closed_at", _TIMESTAMPTZ),
+    Column("created_at", _TIMESTAMPTZ, nullable=False, server_default=_NOW),
+    CheckConstraint("side IN ('long', 'short')", name="position_lifecycles_side_check"),
+    Index("position_lifecycles_open_idx", "symbol", unique=True, postgresql_where=text("closed_at IS NULL")),
+    Index("position_lifecycles_opened_at_idx", text("opened_at DESC")),
+)
+"""One row from the opening of a position to its close: what the exit rules remember of it. A flip closes
+one lifecycle and opens another; at most one of a symbol is open."""
 
 
 # The neighbours', read-only

@@ -2,32 +2,41 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 
-import prometheus_client
 import structlog
-from litestar import Litestar, MediaType, Response, get
-from litestar.types import ControllerRouterHandler
+from faststream.rabbit import RabbitBroker
+from litestar import Litestar, Router
+from litestar.di import Provide
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from api import activation, auth, health, models, monitoring, problems, trading, training
+from api.parameters import only_known_parameters
 from api.settings import Settings
+from api.traces import traced
 from common import bus
 from common.background import BackgroundTasks
 from common.database import create_engine
-from common.probes import Health, Probes, database_check, queue_check
+from common.probes import Probes, database_check, queue_check
 from common.telemetry import Event
 
 log = structlog.get_logger(__name__)
 
+MAX_BODY_BYTES = 256 * 1024
+"""A longer body is refused before it is read."""
+
+_SECURITY = "ApiKey"
+
 
 def create_app(settings: Settings) -> Litestar:
-    """Health under the name that Grafana asks for, and metrics."""
+    """The management API: everything but health and metrics needs the key, the description included."""
     engine = create_engine(settings, application="api")
     broker = bus.create_broker(settings, service="api")
-    probes = Probes(
-        "model-service",
-        database=database_check(engine),
-        queue=queue_check(broker),
-        lacks=["versions, metrics, training and console: only health is served"],
-    )
+    probes = Probes("model-service", database=database_check(engine), queue=queue_check(broker))
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -39,21 +48,56 @@ def create_app(settings: Settings) -> Litestar:
         await engine.dispose()
         log.info(Event.SERVICE_STOPPED)
 
-    return Litestar(_health_routes(probes), lifespan=[lifespan], openapi_config=None, logging_config=None)
+    app = Litestar(
+        [*health.routes(probes), _version_1(settings, engine, broker)],
+        lifespan=[lifespan],
+        exception_handlers=problems.handlers(),
+        openapi_config=_description(),
+        request_max_body_size=MAX_BODY_BYTES,
+        logging_config=None,
+        debug=False,
+    )
+    # Outside of the router, so that a path that does not exist asks for the key as well.
+    key = settings.model_service_api_key.get_secret_value()
+    app.asgi_handler = traced(auth.keyed(app.asgi_handler, key, open_paths=health.PATHS))
+    return app
 
 
-def _health_routes(probes: Probes) -> list[ControllerRouterHandler]:
-    @get(["/health", "/health/ready"])
-    async def health() -> Response[Health]:
-        found = await probes.health()
-        return Response(found, status_code=503 if found.status == "unhealthy" else 200)
+def _version_1(settings: Settings, engine: AsyncEngine, broker: RabbitBroker) -> Router:
+    return Router(
+        "/api/v1",
+        route_handlers=[
+            _tagged("models", models.list_models, models.get_model, models.list_metrics),
+            _tagged("activation", activation.activate, activation.activate_by_name, activation.roll_back),
+            _tagged("training", training.trigger, training.status),
+            _tagged("trading", trading.list_strategies, trading.list_signals, trading.list_positions),
+            _tagged("monitoring", monitoring.skip_metrics),
+        ],
+        guards=[only_known_parameters],
+        security=[{_SECURITY: []}],
+        dependencies={
+            "settings": Provide(lambda: settings, sync_to_thread=False),
+            "engine": Provide(lambda: engine, sync_to_thread=False),
+            "broker": Provide(lambda: broker, sync_to_thread=False),
+        },
+    )
 
-    @get("/health/live")
-    async def live() -> dict[str, str]:
-        return {"status": "alive"}
 
-    @get("/metrics", media_type=MediaType.TEXT, sync_to_thread=False)
-    def metrics() -> Response[bytes]:
-        return Response(prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
+def _tagged(tag: str, *routes: HTTPRouteHandler) -> Router:
+    return Router("/", route_handlers=routes, tags=[tag])
 
-    return [health, live, metrics]
+
+def _description() -> OpenAPIConfig:
+    return OpenAPIConfig(
+        title="Flotilla model service",
+        version=version("flotilla-api"),
+        description="Versions, training, signals and positions of the fleet.",
+        path="/schema",
+        render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"])],
+        components=Components(
+            security_schemes={
+                _SECURITY: SecurityScheme(type="apiKey", name=auth.HEADER, security_scheme_in="header")
+            }
+        ),
+        use_handler_docstrings=True,
+    )

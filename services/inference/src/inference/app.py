@@ -9,14 +9,19 @@ from common import bus, topology
 from common.background import every
 from common.database import create_engine
 from common.feature_service import FeatureService
+from common.position_manager import CachedPositions, PositionManager
 from common.service import Service, create_asgi
 from common.signal_outbox import SignalOutbox
 from inference import handlers
+from inference.models import ServedModels
+from inference.price_feed import PriceFeed
 from inference.settings import Settings
 from inference.worker import Policy, Worker
 
 RELAY_INTERVAL_S = 1.0
 """How often intents of silent owners are looked for."""
+REGISTRY_INTERVAL_S = 10.0
+"""How often the registry is asked, whatever was announced."""
 FLUSH_INTERVAL_S = 2.0
 """How often skip counts are stored."""
 
@@ -26,12 +31,20 @@ def create_app(settings: Settings) -> ASGIApp:
     engine = create_engine(settings, application="inference")
     broker = bus.create_broker(settings, service="inference")
     outbox = SignalOutbox(engine, broker, owner=f"inference@{socket.gethostname()}:{os.getpid()}")
-    worker = Worker(_policy(settings), engine, outbox)
+    manager = PositionManager(settings)
+    positions = CachedPositions(manager, settings)
+    models = ServedModels(settings.strategies(), settings.model_storage_path, engine)
+    worker = Worker(
+        _policy(settings), engine, outbox, models=models, positions=positions, prices=PriceFeed(broker)
+    )
     features = FeatureService(settings)
     work = [
         lambda: every(RELAY_INTERVAL_S, lambda: outbox.relay("entry")),
         lambda: every(FLUSH_INTERVAL_S, lambda: worker.skips.flush(engine)),
+        lambda: every(REGISTRY_INTERVAL_S, models.refresh),
     ]
+    handlers.subscribe_to_activations(broker, models)
+    handlers.subscribe_to_position_changes(broker, positions)
     consumed = [topology.FEATURES_LIVE] if settings.feature_service_use_queue else []
     if settings.feature_service_use_queue:
         handlers.subscribe(broker, worker)
@@ -45,8 +58,8 @@ def create_app(settings: Settings) -> ASGIApp:
             queues=[topology.TRADING_SIGNALS, *consumed],
             consumed=consumed,
             work=work,
-            closing=[lambda: worker.skips.flush(engine), features.aclose],
-            lacks=["models: strategies stay in warm-up"],
+            closing=[lambda: worker.skips.flush(engine), features.aclose, manager.aclose],
+            concerns={"models": models.problem},
         )
     )
 
@@ -59,4 +72,5 @@ def _policy(settings: Settings) -> Policy:
         stale_warning_s=settings.market_data_stale_warning_threshold_seconds,
         limits=settings.limits(),
         warm_up=settings.warm_up(),
+        model=settings.model_policy(),
     )

@@ -33,7 +33,8 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     strategy_id: str
     symbol: str
     signal_id: UUID
-    warmup_slot: datetime
+    warmup_slot: datetime | None
+    """None: not a warm-up signal, no slot is needed."""
 
 
 async def read_ledger(
@@ -84,7 +85,7 @@ async def emitting(engine: AsyncEngine, limits: Limits, now: datetime) -> AsyncI
         yield connection
 
 
-async def enter(connection: AsyncConnection, case: Case, warmup_slot: datetime) -> None:
+async def enter(connection: AsyncConnection, case: Case, warmup_slot: datetime | None) -> None:
     """The ledger shows the case's signal as emitted. The caller holds the lock of `emitting`."""
     await connection.execute(
         insert(emission_fences)
@@ -104,15 +105,16 @@ async def enter(connection: AsyncConnection, case: Case, warmup_slot: datetime) 
             },
         )
     )
-    await connection.execute(
-        insert(warmup_slots).values(
-            slot=warmup_slot,
-            strategy_id=case.strategy_id,
-            symbol=case.vector.symbol,
-            signal_id=case.signal_id,
-            claimed_at=func.now(),
+    if warmup_slot is not None:
+        await connection.execute(
+            insert(warmup_slots).values(
+                slot=warmup_slot,
+                strategy_id=case.strategy_id,
+                symbol=case.vector.symbol,
+                signal_id=case.signal_id,
+                claimed_at=func.now(),
+            )
         )
-    )
     bucket = rate_limit.taken(rate_limit.refilled(case.ledger.bucket, case.limits.rate, case.now))
     await connection.execute(
         update(rate_limits)

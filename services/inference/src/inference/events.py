@@ -14,6 +14,17 @@ class Event(Named):
         "signal skipped",
         "A strategy does not trade a symbol for a new `reason`; logged once per change, counted always.",
     )
+    POSITION_NOT_READ = (
+        "position not read",
+        "The Position Manager gave no usable answer (`reason`); the skip says position_unknown.",
+    )
+    VERSION_LOADED = "version loaded", "A worker that has just started serves the active version."
+    VERSION_SWAPPED = "version swapped", "A running worker serves another version from this moment on."
+    VERSION_REFUSED = (
+        "version refused",
+        "The active version cannot be served because `reason`; `serving` goes on. Tried again every 10 s.",
+    )
+    WARM_UP_MODE = "warm-up mode", "The registry has no active version for a strategy: it warms up."
     MARKET_DATA_AGEING = (
         "market data ageing",
         "Vectors of a symbol have become older than MARKET_DATA_STALE_WARNING_THRESHOLD_SECONDS.",

@@ -1,4 +1,4 @@
-"""Where vectors come in: from the queue features.live, or polled over REST."""
+"""What comes in: vectors from the queue features.live or polled over REST, and hints."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,8 +10,10 @@ from common import topology, tracing
 from common.bus import Delivery, decoding
 from common.errors import FleetError
 from common.feature_service import FeatureService
-from common.messages import FeatureVector
+from common.messages import FeatureVector, PositionChanged, VersionActivated
+from common.position_manager import CachedPositions
 from inference.events import Event
+from inference.models import ServedModels
 from inference.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -28,6 +30,30 @@ def subscribe(broker: RabbitBroker, worker: Worker) -> None:
         vector = delivery.body
         with tracing.bound(tracing.accepted(vector.trace_id or tracing.current())):
             await worker.on_vector(vector, redelivered=delivery.redelivered)
+
+
+def subscribe_to_activations(broker: RabbitBroker, models: ServedModels) -> None:
+    """From the broker's start on, an announced activation is looked up at once."""
+
+    @broker.subscriber(
+        topology.own_queue(topology.MODEL_ACTIVATED),
+        topology.MODEL_ACTIVATED,
+        decoder=decoding(VersionActivated),
+    )
+    async def on_activated(_: Delivery[VersionActivated]) -> None:
+        await models.refresh()
+
+
+def subscribe_to_position_changes(broker: RabbitBroker, positions: CachedPositions) -> None:
+    """From the broker's start on, a position that changed is asked for anew."""
+
+    @broker.subscriber(
+        topology.own_queue(topology.POSITION_CHANGED),
+        topology.POSITION_CHANGED,
+        decoder=decoding(PositionChanged),
+    )
+    async def on_position_changed(delivery: Delivery[PositionChanged]) -> None:
+        positions.invalidate(delivery.body.symbol)
 
 
 async def poll(features: FeatureService, worker: Worker, symbols: Sequence[str]) -> None:

@@ -6,15 +6,18 @@ from typing import Annotated, Self
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from common.core.rate_limit import Rate
+from common.position_manager import PositionManagerSettings
 from common.settings import (
     BusSettings,
-    CommaSeparated,
     DatabaseSettings,
     FeatureServiceSettings,
+    ModelStorageSettings,
     Port,
     ProcessSettings,
+    StrategySettings,
 )
-from inference.core.case import Limits, TradingState
+from inference.core.case import Limits
+from inference.core.model import ModelPolicy
 from inference.core.warmup import WarmUp
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -22,18 +25,19 @@ Amount = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
 Rate01 = Annotated[Decimal, Field(ge=0, lt=1, allow_inf_nan=False)]
 
 
-class Settings(DatabaseSettings, BusSettings, ProcessSettings, FeatureServiceSettings):
+class Settings(
+    DatabaseSettings,
+    BusSettings,
+    ProcessSettings,
+    StrategySettings,
+    ModelStorageSettings,
+    FeatureServiceSettings,
+    PositionManagerSettings,
+):
     """Everything that an operator can say to an inference worker."""
 
     inference_port: Port = 4501
     """Port of health and metrics."""
-    trading_strategies: CommaSeparated = ()
-    """Strategy ids, comma separated; empty: one strategy named `default`."""
-    trading_symbols: CommaSeparated = ()
-    """Symbols to trade, comma separated; empty: every symbol of the stream (polling needs them named)."""
-    trading_state_initial: TradingState = TradingState.ACTIVE
-    """State while nothing is stored: HALTED is advised for the first day beside real money."""
-
     feature_service_use_queue: bool = True
     """Vectors come by the queue features.live; false: they are polled over REST once a second."""
 
@@ -47,6 +51,15 @@ class Settings(DatabaseSettings, BusSettings, ProcessSettings, FeatureServiceSet
     """Largest warm-up amount, quote currency."""
     warmup_randomness_level: Fraction = 0.5
     """0: the heuristic alone decides the side, 1: chance alone."""
+
+    model_signal_min_amount: Amount | None = None
+    """Amount at the threshold, quote currency; unset: WARMUP_MIN_AMOUNT."""
+    model_signal_max_amount: Amount | None = None
+    """Amount at certainty, quote currency; unset: WARMUP_MAX_AMOUNT."""
+    signal_probability_lead: Fraction = 0.05
+    """Least lead of the chosen side's probability over the other side's."""
+    signal_confidence_threshold: Fraction | None = None
+    """Raises the threshold of a version; it can never lower it."""
 
     signal_generation_rate_limit: PositiveFloat = 60.0
     """Signals per minute over the fleet, after the burst."""
@@ -93,6 +106,10 @@ class Settings(DatabaseSettings, BusSettings, ProcessSettings, FeatureServiceSet
                     "WARMUP_MIN_AMOUNT must not exceed WARMUP_MAX_AMOUNT",
                 ),
                 (
+                    self.model_policy().min_amount_quote <= self.model_policy().max_amount_quote,
+                    "MODEL_SIGNAL_MIN_AMOUNT must not exceed MODEL_SIGNAL_MAX_AMOUNT",
+                ),
+                (
                     self.market_data_stale_warning_threshold_seconds < self.market_data_max_age_seconds,
                     "MARKET_DATA_STALE_WARNING_THRESHOLD_SECONDS must be below MARKET_DATA_MAX_AGE_SECONDS",
                 ),
@@ -115,10 +132,6 @@ class Settings(DatabaseSettings, BusSettings, ProcessSettings, FeatureServiceSet
             raise ValueError("; ".join(wrong))
         return self
 
-    def strategies(self) -> tuple[str, ...]:
-        """The strategy ids to decide for."""
-        return self.trading_strategies or ("default",)
-
     def limits(self) -> Limits:
         """The limits as the gates read them."""
         return Limits(
@@ -140,6 +153,16 @@ class Settings(DatabaseSettings, BusSettings, ProcessSettings, FeatureServiceSet
                 per_minute=self.signal_generation_rate_limit,
                 burst=float(self.signal_generation_burst_allowance),
             ),
+        )
+
+    def model_policy(self) -> ModelPolicy:
+        """What the operator says about acting on a model."""
+        smallest, largest = self.model_signal_min_amount, self.model_signal_max_amount
+        return ModelPolicy(
+            min_amount_quote=self.warmup_min_amount if smallest is None else smallest,
+            max_amount_quote=self.warmup_max_amount if largest is None else largest,
+            probability_lead=self.signal_probability_lead,
+            confidence_threshold=self.signal_confidence_threshold,
         )
 
     def warm_up(self) -> WarmUp:

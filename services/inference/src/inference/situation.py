@@ -1,47 +1,39 @@
 """What the neighbours know about a symbol, read from their tables: orders, balances, instruments."""
 
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import cast
 
 import msgspec
-from sqlalchemy import case, func, literal, or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from common.core.trading_state import TradingState, trading_state
 from common.messages import Side
-from common.tables import account_balances, instrument_info, orders, trading_signals, trading_states
-from inference.core.case import Balance, Instrument, OpenOrder, Situation, TradingState
+from common.tables import account_balances, instrument_info, orders, trading_signals
+from common.trading_states import stored_states
+from inference.core.case import Balance, Instrument, OpenOrder, Situation
 
 OPEN_STATUSES = ("pending", "partially_filled")
 """An order in one of these may still fill."""
 QUOTE_COIN = "USDT"
 """The currency of amounts and balances where instrument_info does not know the symbol."""
 
-_STRICTNESS = (TradingState.ACTIVE, TradingState.REDUCING, TradingState.HALTED)
-
 
 async def gather(
     connection: AsyncConnection, strategy_id: str, symbol: str, initial: TradingState
 ) -> Situation:
-    """The situation of `strategy_id` on `symbol` now; a database error means that it is unknown."""
+    """The situation of `strategy_id` on `symbol` now, but for the position: no table of ours knows it.
+
+    A database error means that it is unknown.
+    """
     quote_coin, instrument = await instrument_of(connection, symbol)
     return Situation(
-        state=await trading_state(connection, strategy_id, initial),
+        state=trading_state(await stored_states(connection), strategy_id, initial),
         open_orders=await open_orders(connection, strategy_id, symbol),
-        live_size=await live_size(connection, symbol),
+        live_size=None,
         balance=await newest_balance(connection, quote_coin),
         instrument=instrument,
     )
-
-
-async def trading_state(connection: AsyncConnection, strategy_id: str, initial: TradingState) -> TradingState:
-    """The strictest of the fleet's and the strategy's state; `initial` where neither is stored."""
-    scopes = ("fleet", f"strategy:{strategy_id}")
-    stored = await connection.scalars(
-        select(trading_states.c.state).where(trading_states.c.scope.in_(scopes))
-    )
-    states = [TradingState(state) for state in stored]
-    return max(states, key=_STRICTNESS.index, default=initial)
 
 
 async def open_orders(connection: AsyncConnection, strategy_id: str, symbol: str) -> tuple[OpenOrder, ...]:
@@ -63,19 +55,6 @@ async def open_orders(connection: AsyncConnection, strategy_id: str, symbol: str
     return tuple(
         OpenOrder(order_id=row.order_id, side=cast(Side, row.side), status=row.status) for row in rows
     )
-
-
-async def live_size(connection: AsyncConnection, symbol: str) -> Decimal:
-    """What our fills add up to, base currency, signed; a cancelled order counts with what it filled."""
-    signed = case(
-        (func.lower(orders.c.side) == "buy", orders.c.filled_quantity), else_=-orders.c.filled_quantity
-    )
-    total = await connection.scalar(
-        select(func.coalesce(func.sum(signed), literal(Decimal(0)))).where(
-            orders.c.asset == symbol, orders.c.is_dry_run.is_(False)
-        )
-    )
-    return Decimal(total or 0)
 
 
 async def newest_balance(connection: AsyncConnection, coin: str) -> Balance | None:

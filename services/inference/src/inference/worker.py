@@ -4,6 +4,8 @@ import asyncio
 import random
 from collections import defaultdict
 from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Protocol
 from uuid import UUID
 
 import msgspec
@@ -13,17 +15,24 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from common import tracing
 from common.core.ids import entry_signal_id
+from common.core.trading_state import TradingState
+from common.errors import FleetError
 from common.messages import FeatureVector, MarketSnapshot
+from common.position_manager import Position
 from common.signal_outbox import Claim, SignalOutbox
 from inference import emission, situation
-from inference.core.case import Case, Limits, Screening, TradingState
+from inference.core import model, warmup
+from inference.core.case import Case, Limits, Screening
 from inference.core.decide import Signal, decide, screen
+from inference.core.model import ModelPolicy, align
 from inference.core.reasons import Reason, Skip
 from inference.core.stream import Stream, observe
-from inference.core.warmup import Proposal, WarmUp, propose, slot_of
+from inference.core.warmup import Proposal, WarmUp, slot_of
 from inference.emission import Key
 from inference.events import Event
+from inference.models import LoadedModel, Serving
 from inference.outcomes import SIGNALS, VECTORS, SkipLedger
+from inference.price_feed import PriceFeed
 
 log = structlog.get_logger(__name__)
 
@@ -38,16 +47,43 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     stale_warning_s: float
     limits: Limits
     warm_up: WarmUp
+    model: ModelPolicy
+
+
+class Models(Protocol):
+    """Where the worker finds what serves a strategy."""
+
+    def of(self, strategy_id: str) -> Serving | None:
+        """What serves the strategy now; None while that is unknown."""
+
+
+class Positions(Protocol):
+    """Where the worker finds what is held."""
+
+    async def position(self, symbol: str) -> Position | None:
+        """The open position; None: flat. Raises FleetError where that is unknown."""
 
 
 class Worker:
     """Turns vectors into signals or skips; one symbol at a time, different symbols side by side."""
 
-    def __init__(self, policy: Policy, engine: AsyncEngine, outbox: SignalOutbox) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        engine: AsyncEngine,
+        outbox: SignalOutbox,
+        *,
+        models: Models,
+        positions: Positions,
+        prices: PriceFeed,
+    ) -> None:
         self.skips = SkipLedger()
         self._policy = policy
         self._engine = engine
         self._outbox = outbox
+        self._models = models
+        self._positions = positions
+        self._prices = prices
         self._streams: dict[str, Stream] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._ageing: set[str] = set()
@@ -62,15 +98,22 @@ class Worker:
         # Before the lock: of several waiting vectors only the newest is still worth a decision.
         self._streams[symbol] = observe(self._streams.get(symbol), vector.timestamp, vector.features)
         async with self._locks[symbol]:
+            seen = self._screened(vector)
+            if isinstance(seen, MarketSnapshot):
+                await self._prices.note(vector, seen)
             for strategy_id in self._policy.strategies:
                 with tracing.bound(tracing.current(), strategy_id=strategy_id, symbol=symbol):
-                    await self._decide_for(strategy_id, vector, redelivered=redelivered)
+                    await self._decide_for(strategy_id, vector, seen, redelivered=redelivered)
 
-    async def _decide_for(self, strategy_id: str, vector: FeatureVector, *, redelivered: bool) -> None:
+    async def _decide_for(
+        self, strategy_id: str, vector: FeatureVector, seen: MarketSnapshot | Skip, *, redelivered: bool
+    ) -> None:
         signal_id = entry_signal_id(strategy_id, vector.symbol, vector.timestamp)
         if redelivered and await self._resumed(strategy_id, vector, signal_id):
             return
-        outcome = await self._outcome(strategy_id, vector, signal_id)
+        outcome = (
+            seen if isinstance(seen, Skip) else await self._outcome(strategy_id, vector, signal_id, seen)
+        )
         if isinstance(outcome, Skip):
             self.skips.note_skip(strategy_id, vector, outcome, _utcnow())
             return
@@ -88,29 +131,55 @@ class Worker:
             self.skips.note_skip(strategy_id, vector, skip, _utcnow())
         return unfinished is not None
 
-    async def _outcome(self, strategy_id: str, vector: FeatureVector, signal_id: UUID) -> Claim | Skip:
+    def _screened(self, vector: FeatureVector) -> MarketSnapshot | Skip:
         now = _utcnow()
         self._warn_of_age(vector, now)
         stream = self._streams[vector.symbol]
-        seen = screen(Screening(vector=vector, stream=stream, now=now, limits=self._policy.limits))
-        if isinstance(seen, Skip):
-            return seen
-        slot = slot_of(now, self._policy.warm_up.signals_per_minute)
-        proposal = self._proposal(vector, signal_id, slot)
+        return screen(Screening(vector=vector, stream=stream, now=now, limits=self._policy.limits))
+
+    async def _outcome(
+        self, strategy_id: str, vector: FeatureVector, signal_id: UUID, snapshot: MarketSnapshot
+    ) -> Claim | Skip:
+        slot = slot_of(_utcnow(), self._policy.warm_up.signals_per_minute)
+        proposal = self._proposal(strategy_id, vector, signal_id, slot)
         if isinstance(proposal, Skip):
             return proposal
-        key = Key(strategy_id=strategy_id, symbol=vector.symbol, signal_id=signal_id, warmup_slot=slot)
+        key = Key(
+            strategy_id=strategy_id,
+            symbol=vector.symbol,
+            signal_id=signal_id,
+            warmup_slot=slot if proposal.version is None else None,
+        )
         try:
-            return await self._admitted(key, vector, seen, proposal)
+            return await self._admitted(key, vector, snapshot, proposal)
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             return Skip(Reason.DATABASE_UNAVAILABLE, {"error": str(error).splitlines()[0]})
 
-    def _proposal(self, vector: FeatureVector, signal_id: UUID, slot: datetime) -> Proposal | Skip:
+    def _proposal(
+        self, strategy_id: str, vector: FeatureVector, signal_id: UUID, slot: datetime
+    ) -> Proposal | Skip:
+        serving = self._models.of(strategy_id)
+        if serving is None:
+            return Skip(Reason.MODEL_UNAVAILABLE, {"problem": "the registry has not been read yet"})
+        if serving.loaded is not None:
+            return self._model_proposal(serving.loaded, vector)
+        if not serving.warms_up:
+            return Skip(Reason.MODEL_UNAVAILABLE, {"problem": serving.problem})
+        return self._warmup_proposal(vector, signal_id, slot)
+
+    def _model_proposal(self, loaded: LoadedModel, vector: FeatureVector) -> Proposal | Skip:
+        # `loaded` is one reference for the whole decision: a swap in between cannot mix versions.
+        row = align(vector, loaded.model)
+        if isinstance(row, Skip):
+            return row
+        return model.propose(loaded.predict(row), loaded.model, self._policy.model)
+
+    def _warmup_proposal(self, vector: FeatureVector, signal_id: UUID, slot: datetime) -> Proposal | Skip:
         if not self._policy.warm_up.enabled:
             return Skip(Reason.WARMUP_DISABLED, {})
         if slot == self._slot_used:
             return Skip(Reason.WARMUP_SLOT_TAKEN, {"slot": slot.isoformat()})
-        return propose(vector.features, self._policy.warm_up, random.Random(signal_id.int))
+        return warmup.propose(vector.features, self._policy.warm_up, random.Random(signal_id.int))
 
     async def _admitted(
         self, key: Key, vector: FeatureVector, snapshot: MarketSnapshot, proposal: Proposal
@@ -122,6 +191,7 @@ class Worker:
             )
             balance_at = known.balance.received_at if known.balance else None
             ledger = await emission.read_ledger(connection, key, limits, _utcnow(), balance_at)
+        known = msgspec.structs.replace(known, live_size=await self._live_size(key.symbol))
         case = Case(
             strategy_id=key.strategy_id,
             signal_id=key.signal_id,
@@ -153,9 +223,17 @@ class Worker:
             if claim is None:
                 return Skip(Reason.VECTOR_ALREADY_DECIDED, {"signal_id": str(key.signal_id)})
             await emission.enter(connection, case, key.warmup_slot)
-        self._slot_used = key.warmup_slot
+        self._slot_used = key.warmup_slot or self._slot_used
         _log_emitted(decision)
         return claim
+
+    async def _live_size(self, symbol: str) -> Decimal | None:
+        try:
+            position = await self._positions.position(symbol)
+        except FleetError as error:
+            log.debug(Event.POSITION_NOT_READ, reason=str(error))
+            return None
+        return position.size if position else Decimal(0)
 
     def _remembered(self, skip: Skip, key: Key) -> Skip:
         # Spares the reads for every further vector of this time slot.
@@ -180,6 +258,7 @@ def _log_emitted(signal: Signal) -> None:
         side=message.signal_type,
         amount=message.amount,
         price=message.market_data_snapshot.price,
+        version=message.model_version,
         is_warmup=message.is_warmup,
         valid_until=signal.valid_until.isoformat(),
     )

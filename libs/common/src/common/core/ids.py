@@ -16,6 +16,15 @@ def entry_signal_id(strategy_id: str, symbol: str, feature_timestamp: datetime) 
     return _derived("entry", strategy_id, symbol, instant)
 
 
+def exit_signal_id(lifecycle_id: UUID, rule: str, stage: int, generation: int) -> UUID:
+    """The id of the `generation`-th exit signal of a position lifecycle: whoever decides it claims the same.
+
+    Generations count from 1 over the whole lifecycle, whatever the rule; `stage` is the ladder stage that is
+    reached with this exit, 0 before any.
+    """
+    return _derived("exit", str(lifecycle_id), rule, str(stage), str(generation))
+
+
 def _derived(*parts: str) -> UUID:
     # Length prefixes keep ("a", "bc") and ("ab", "c") apart.
     return uuid5(NAMESPACE, "".join(f"{len(part)}:{part}" for part in parts))

@@ -5,23 +5,15 @@ Amounts and prices are quote currency, sizes base currency (signed: + long, - sh
 
 from datetime import datetime
 from decimal import Decimal
-from enum import StrEnum
 from uuid import UUID
 
 import msgspec
 
 from common.core.rate_limit import Bucket, Rate
+from common.core.trading_state import TradingState
 from common.messages import FeatureVector, MarketSnapshot, Side
 from inference.core.stream import Stream
 from inference.core.warmup import Proposal
-
-
-class TradingState(StrEnum):
-    """How much the fleet, or a strategy, may do; the strictest of several wins."""
-
-    ACTIVE = "ACTIVE"
-    REDUCING = "REDUCING"
-    HALTED = "HALTED"
 
 
 class OpenOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +44,8 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
 
     state: TradingState
     open_orders: tuple[OpenOrder, ...]
-    live_size: Decimal
+    live_size: Decimal | None
+    """None: the Position Manager did not say."""
     balance: Balance | None
     instrument: Instrument | None
 
@@ -135,8 +128,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def adds_exposure(self) -> bool:
-        """Whether the signal opens or increases a position rather than reducing one."""
-        reduces = (
-            self.situation.live_size > 0 if self.proposal.side == "sell" else self.situation.live_size < 0
-        )
-        return not reduces
+        """Whether the signal opens or increases a position rather than reducing one; unknown: it may."""
+        size = self.situation.live_size
+        if size is None:
+            return True
+        return not (size > 0 if self.proposal.side == "sell" else size < 0)

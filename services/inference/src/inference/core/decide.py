@@ -39,19 +39,19 @@ def decide(case: Case) -> Signal | Skip:
         figures[gate.__name__] = check.facts
         if check.amount_quote is not None:
             amount = check.amount_quote
-    side = case.proposal.side
     message = TradingSignal(
         signal_id=case.signal_id,
-        signal_type=side,
+        signal_type=case.proposal.side,
         symbol=case.vector.symbol,
         amount=float(amount),
         confidence=case.proposal.confidence,
         timestamp=case.now,
         strategy_id=case.strategy_id,
-        is_warmup=True,
+        model_version=case.proposal.version,
+        is_warmup=case.proposal.version is None,
         market_data_snapshot=case.snapshot,
         metadata={
-            "reasoning": f"warm-up {side}: score {case.proposal.facts['score']:+.3f} from recent returns",
+            "reasoning": case.proposal.reasoning,
             "feature_timestamp": case.vector.timestamp.isoformat(),
             "feature_registry_version": case.vector.feature_registry_version,
             "requested_amount": float(case.proposal.requested_quote),

@@ -13,7 +13,8 @@ from decimal import ROUND_DOWN, Decimal
 import msgspec
 
 from common.core import rate_limit
-from inference.core.case import Case, Instrument, Screening, TradingState
+from common.core.trading_state import TradingState
+from inference.core.case import Case, Instrument, Screening
 from inference.core.reasons import Facts, Reason
 
 _CENT = Decimal("0.01")
@@ -130,11 +131,14 @@ def in_flight(case: Case, amount: Decimal) -> Check:
 
 
 def holdings(case: Case, amount: Decimal) -> Check:
-    """A sell of a long stays within its value; without a long it would open a short."""
+    """The position is known, and a sell of a long stays within its value: beyond it a short would open."""
+    size = case.situation.live_size
+    if size is None:
+        return Check(Reason.POSITION_UNKNOWN, {"live_size": None})
     if case.proposal.side == "buy":
-        return Check(None, {"live_size": _plain(case.situation.live_size)})
-    held_quote = (case.situation.live_size * case.price).quantize(_SATOSHI, ROUND_DOWN)
-    facts = {"live_size": _plain(case.situation.live_size), "held_quote": _plain(held_quote)}
+        return Check(None, {"live_size": _plain(size)})
+    held_quote = (size * case.price).quantize(_SATOSHI, ROUND_DOWN)
+    facts = {"live_size": _plain(size), "held_quote": _plain(held_quote)}
     if held_quote > 0:
         return Check(None, facts, min(amount, held_quote))
     return Check(None if case.limits.short_entries else Reason.WOULD_OPEN_SHORT, facts)

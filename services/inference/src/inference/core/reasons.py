@@ -31,6 +31,17 @@ class Reason(Named):
     )
     NO_PRICE = "no_price", "The vector carries no positive mid price or no depth; a price is never invented."
     NO_DIRECTION = "no_direction", "The vector carries no returns to take a direction from."
+    MODEL_UNAVAILABLE = (
+        "model_unavailable",
+        "The registry was not read yet, or its version cannot be loaded and no older one serves.",
+    )
+    MODEL_OF_ANOTHER_SYMBOL = "model_of_another_symbol", "The strategy's model was trained on another symbol."
+    REGISTRY_MISMATCH = (
+        "registry_mismatch",
+        "The vector's feature registry version is not the one that the model was trained on.",
+    )
+    FEATURES_MISSING = "features_missing", "The vector lacks features that the model needs; they are named."
+    HOLD = "hold", "No side is probable enough, or leads the other by enough: the model's answer is to wait."
     WARMUP_SLOT_TAKEN = (
         "warmup_slot_taken",
         "The fleet has already used this time slot of WARMUP_SIGNAL_FREQUENCY.",
@@ -48,6 +59,7 @@ class Reason(Named):
         "signal_in_flight",
         "The symbol's previous signal has not left `pending` in orders yet.",
     )
+    POSITION_UNKNOWN = "position_unknown", "The Position Manager gave no usable answer: no blind entries."
     WOULD_OPEN_SHORT = "would_open_short", "There is nothing to sell: a sell without a long opens a short."
     BALANCE_UNKNOWN = "balance_unknown", "No balance of the quote currency is stored."
     BALANCE_STALE = "balance_stale", "The newest balance is older than BALANCE_DATA_MAX_AGE_SECONDS."

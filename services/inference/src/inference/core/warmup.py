@@ -37,6 +37,10 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     requested_quote: Decimal
     confidence: float
     facts: Mapping[str, object]
+    reasoning: str
+    """One sentence for the record."""
+    version: str | None = None
+    """The model version that proposes; None: warm-up."""
 
 
 class WarmUp(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,11 +65,13 @@ def propose(features: Mapping[str, float], warm_up: WarmUp, rng: Uniform) -> Pro
     width = warm_up.max_amount_quote - warm_up.min_amount_quote
     amount = warm_up.min_amount_quote + width * Decimal(repr(rng.random()))
     facts = {"heuristic": round(heuristic, 6), "chance": round(chance, 6), "score": round(score, 6)}
+    side: Side = "buy" if score >= 0 else "sell"
     return Proposal(
-        side="buy" if score >= 0 else "sell",
+        side=side,
         requested_quote=amount.quantize(_CENT, ROUND_DOWN),
         confidence=CONFIDENCE,
         facts=facts,
+        reasoning=f"warm-up {side}: score {score:+.3f} from recent returns",
     )
 
 

@@ -1,0 +1,150 @@
+"""The demo's fleet: which processes run, on which ports, with which settings.
+
+A bar is short here, so everything that an operator would state in days and percent is stated in bars: the
+periods of a dataset, the horizon, the exits.
+"""
+
+import os
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from secrets import token_hex
+
+import msgspec
+import numpy as np
+
+from sandbox.core.market import DEFAULT_HORIZON_BARS, Floats, edge_report
+from sandbox.market import Market
+from sandbox.paper_run import PaperRun
+from sandbox.ports import free_port
+from sandbox.servers import FLOTILLA
+from sandbox.settings import MarketSettings
+from sandbox.supervisor import Supervisor
+
+PROCESSES = ("sandbox", "api", "inference", "trainer", "exit_strategy")
+MAX_AGE_BARS = 20
+TEST_SHARE = 0.2
+"""Of the history; validation gets as much, train the rest."""
+UNUSED_SHARE = 0.02
+"""Of the history, left before train: what is asked for must exist."""
+EXIT_SIGMAS = 4.0
+"""Stop loss and take profit, in standard deviations of the return over a horizon."""
+FLAT_SHARE = 1 / 3
+"""Share of moves over the horizon that count as no move, where the market has no known threshold."""
+TRADE_SHARE = 0.3
+"""Of the validation rows, what a threshold must at least let act: a demo is watched for minutes."""
+SECONDS_PER_DAY = 86_400
+
+
+class Fleet(msgspec.Struct, frozen=True, kw_only=True):
+    """A running fleet, as somebody outside sees it."""
+
+    addresses: dict[str, str]
+    """Base URL by process."""
+    api_key: str
+
+
+@asynccontextmanager
+async def running_fleet(
+    market: Market,
+    settings: MarketSettings,
+    run: PaperRun,
+    *,
+    signals_per_minute: float,
+    tell: Callable[[str, str], None],
+    began: datetime,
+) -> AsyncIterator[Fleet]:
+    """Neighbours and services run, each as a process of its own; `tell` gets every line that they write."""
+    ports = {name: free_port() for name in (*PROCESSES, "position_manager", "ws_gateway")}
+    api_key = token_hex(32)
+    environment = {
+        **os.environ,
+        "PYTHONUNBUFFERED": "1",
+        "DATABASE_URL": run.database_url,
+        "RABBITMQ_URL": run.rabbitmq_url,
+        "TRADING_STRATEGIES": run.strategy_id,
+        "MODEL_STORAGE_PATH": str(run.directory / "models"),
+        "FEATURE_SERVICE_DATASET_STORAGE_PATH": str(run.directory / "datasets"),
+        "SANDBOX_DATASETS_PATH": str(run.directory / "feature-service"),
+        **_addresses(ports),
+        **_market(market, settings, began),
+        **_periods(market),
+        **_exits(market),
+        "MODEL_SERVICE_API_KEY": api_key,
+        "FEATURE_SERVICE_DATASET_POLL_INTERVAL_SECONDS": "2",
+        "MODEL_PROMOTION_POLICY": "honest",
+        "MODEL_THRESHOLD_MIN_TRADE_SHARE": str(TRADE_SHARE),
+        "MODEL_TRAINING_RETRY_SECONDS": "5",
+        # On paper both sides may be traded; beside real money a short is opened only where somebody says so.
+        "SHORT_ENTRIES_ENABLED": "true",
+        # Nobody cancels a limit order that the market ran away from, but a newer signal of its own side does.
+        "SIGNAL_GENERATION_CHECK_OPPOSITE_ORDERS_ONLY": "true",
+        "WARMUP_SIGNAL_FREQUENCY": str(signals_per_minute),
+    }
+    async with Supervisor(logs=FLOTILLA / "logs", on_line=tell) as supervisor:
+        for name in PROCESSES:
+            await supervisor.start(name, [sys.executable, "-m", name], environment)
+        yield Fleet(
+            addresses={name: f"http://127.0.0.1:{ports[name]}" for name in PROCESSES}, api_key=api_key
+        )
+
+
+def label_threshold(market: Market, settings: MarketSettings) -> float:
+    """The return that counts as a move: the generator's own, or what a third of all moves stay below."""
+    if not settings.candles:
+        return edge_report(settings.sandbox_edge).threshold
+    return float(np.quantile(np.abs(_horizon_returns(market)), FLAT_SHARE))
+
+
+def _addresses(ports: dict[str, int]) -> dict[str, str]:
+    return {
+        "FEATURE_SERVICE_PORT": str(ports["sandbox"]),
+        "FEATURE_SERVICE_API_KEY": "sandbox",
+        "POSITION_MANAGER_PORT": str(ports["position_manager"]),
+        "POSITION_MANAGER_API_KEY": "sandbox",
+        "WS_GATEWAY_PORT": str(ports["ws_gateway"]),
+        "MODEL_SERVICE_PORT": str(ports["api"]),
+        "INFERENCE_PORT": str(ports["inference"]),
+        "TRAINER_PORT": str(ports["trainer"]),
+        "EXIT_STRATEGY_PORT": str(ports["exit_strategy"]),
+    }
+
+
+def _market(market: Market, settings: MarketSettings, began: datetime) -> dict[str, str]:
+    bar_s = settings.sandbox_bar_seconds
+    return {
+        "SYMBOLS": ",".join(market.symbols),
+        "TRADING_SYMBOLS": ",".join(market.symbols),
+        "SANDBOX_STARTED_AT": began.isoformat(),
+        "MARKET_DATA_MAX_AGE_SECONDS": str(MAX_AGE_BARS * bar_s),
+        "MARKET_DATA_STALE_WARNING_THRESHOLD_SECONDS": str(MAX_AGE_BARS / 2 * bar_s),
+        "MODEL_PREDICTION_HORIZON_SECONDS": str(round(DEFAULT_HORIZON_BARS * bar_s)),
+        "MODEL_CLASSIFICATION_THRESHOLD": str(label_threshold(market, settings)),
+    }
+
+
+def _periods(market: Market) -> dict[str, str]:
+    days = market.history_bars * market.bar.total_seconds() / SECONDS_PER_DAY
+    return {
+        "MODEL_RETRAINING_TRAIN_PERIOD_DAYS": str(days * (1 - UNUSED_SHARE - 2 * TEST_SHARE)),
+        "MODEL_RETRAINING_VALIDATION_PERIOD_DAYS": str(days * TEST_SHARE),
+        "MODEL_RETRAINING_TEST_PERIOD_DAYS": str(days * TEST_SHARE),
+        "MODEL_PROMOTION_MIN_TEST_ROWS": "1000",
+    }
+
+
+def _exits(market: Market) -> dict[str, str]:
+    move_pct = EXIT_SIGMAS * float(np.std(_horizon_returns(market))) * 100
+    return {
+        "STOP_LOSS_THRESHOLD_PCT": f"{-move_pct:.4f}",
+        "MODEL_SERVICE_TAKE_PROFIT_PCT": f"{move_pct:.4f}",
+    }
+
+
+def _horizon_returns(market: Market) -> Floats:
+    bars = market.closed_bars(market.symbols[0], market.started_at)
+    if bars is None:
+        raise ValueError("a market without history has no moves to learn from")
+    close = bars[0].close
+    return close[DEFAULT_HORIZON_BARS:] / close[:-DEFAULT_HORIZON_BARS] - 1

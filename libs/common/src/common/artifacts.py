@@ -1,0 +1,206 @@
+"""A saved model: its directory, its manifest, and why a reader may trust the bytes.
+
+`{root}/v{n}/` holds model.onnx (what inference serves), model.ubj (the record) and manifest.json, which
+names the sha256 of every other file. The sha256 of manifest.json itself stands in the database: the anchor
+of trust. A directory is written under a temporary name, synced and renamed: a version that exists is
+complete.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import time
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+from uuid import uuid4
+
+import msgspec
+
+from common.core.calibration import Table
+from common.errors import Conflict, Unusable
+
+MANIFEST = "manifest.json"
+MODEL = "model.onnx"
+INPUT_NAME = "features"
+"""The model's one input: float32 (n, features), NaN for what is missing."""
+ABANDONED_AFTER_S = 3600.0
+"""What no row knows of is somebody's work in progress until then, in seconds."""
+
+_VERSION = re.compile(r"v\d+(\.\d+)?")
+_FILE = re.compile(r"[a-z0-9_]+\.[a-z]+")
+_TEMPORARY = ".tmp-"
+
+
+class Golden(msgspec.Struct, frozen=True):
+    """A row and the raw, uncalibrated probabilities that the model must give for it; None is missing."""
+
+    features: tuple[float | None, ...]
+    probabilities: tuple[float, ...]
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a reader of the model must know, and nothing it may guess."""
+
+    version: str
+    strategy_id: str
+    symbol: str
+    model_type: str
+    task: Literal["multiclass"]
+    features: tuple[str, ...]
+    """In the order of the model's input."""
+    optional_features: tuple[str, ...]
+    """Missing in 1 to 50 % of the training rows: a live vector may lack them."""
+    required_medians: dict[str, float]
+    """Training median of every feature that is not optional."""
+    labels: tuple[int, ...]
+    """Label of each class index: -1 down, 0 flat, 1 up."""
+    output_name: str
+    """The model's output with the probabilities: float32 (n, labels)."""
+    horizon_s: float
+    """How far ahead the label looks, in seconds."""
+    threshold: float
+    """Smallest calibrated probability of a class to act on."""
+    calibration: tuple[Table, ...]
+    """One table per class for `core.calibration.calibrate`."""
+    class_rates: tuple[float, ...]
+    """Share of each class in train."""
+    baselines: dict[str, float]
+    dataset_id: str
+    dataset_sha256: dict[str, str]
+    """Of each downloaded split."""
+    feature_registry_version: str
+    libraries: dict[str, str]
+    golden: tuple[Golden, ...]
+    trained_at: datetime
+    files: dict[str, str] = {}
+    """sha256 of every other file; `write` fills it in."""
+
+    def __post_init__(self) -> None:
+        if not self.features or len(set(self.features)) != len(self.features):
+            raise ValueError("features: at least one, each once")
+        if len(set(self.labels)) != len(self.labels) or len(self.labels) < 2:
+            raise ValueError("labels: at least two, each once")
+        if self.calibration and len(self.calibration) != len(self.labels):
+            raise ValueError("calibration: one table per label")
+        if not 0 <= self.threshold <= 1:
+            raise ValueError("threshold: a probability")
+
+
+class Artifact(msgspec.Struct, frozen=True):
+    """What was read and proven to be what was written."""
+
+    manifest: Manifest
+    onnx: bytes
+
+
+_decoder = msgspec.json.Decoder(Manifest)
+
+
+def write(root: Path, version: str, manifest: Manifest, files: Mapping[str, bytes]) -> str:
+    """The version is on disk, complete; returns the sha256 of its manifest, for the database.
+
+    Raises Unusable for a manifest that would not be read back as it is (a NaN), Conflict where the version
+    exists.
+    """
+    target = _directory(root, version)
+    sealed = msgspec.structs.replace(manifest, files={name: _sha256(body) for name, body in files.items()})
+    body = msgspec.json.format(msgspec.json.encode(sealed, order="deterministic"), indent=1)
+    if sealed != _manifest_of(version, body):
+        raise Unusable(f"version {version}: its manifest would not be read back as it is")
+    root.mkdir(parents=True, exist_ok=True)
+    if target.exists():
+        raise Conflict(f"version {version} exists on disk already")
+    temporary = root / f"{_TEMPORARY}{version}-{uuid4().hex}"
+    temporary.mkdir()
+    try:
+        for name, content in {**files, MANIFEST: body}.items():
+            _write_synced(temporary / name, content)
+        _sync_directory(temporary)
+        temporary.rename(target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    _sync_directory(root)
+    return _sha256(body)
+
+
+def read_verified(root: Path, version: str, sha256: str) -> Artifact:
+    """The version's manifest and model, each byte as it was when `sha256` was stored.
+
+    Raises Unusable naming what is missing, changed, malformed or outside of `root`.
+    """
+    directory = _directory(root, version)
+    body = _read(root, directory / MANIFEST)
+    if _sha256(body) != sha256:
+        raise Unusable(f"version {version}: {MANIFEST} is not the one that was registered")
+    manifest = _manifest_of(version, body)
+    if manifest.version != version:
+        raise Unusable(f"version {version}: its manifest is that of {manifest.version}")
+    if MODEL not in manifest.files:
+        raise Unusable(f"version {version}: its manifest names no {MODEL}")
+    onnx = b""
+    for name, expected in manifest.files.items():
+        if not _FILE.fullmatch(name):
+            raise Unusable(f"version {version}: {name!r} is no file name")
+        content = _read(root, directory / name)
+        if _sha256(content) != expected:
+            raise Unusable(f"version {version}: {name} is not the one that was registered")
+        if name == MODEL:
+            onnx = content
+    return Artifact(manifest, onnx)
+
+
+def sweep(root: Path, known: Collection[str], *, older_than_s: float = ABANDONED_AFTER_S) -> list[str]:
+    """What a crash left behind is gone: temporaries and versions that no row knows; returns their names."""
+    oldest = time.time() - older_than_s
+    removed = []
+    for entry in root.iterdir() if root.is_dir() else ():
+        ours = entry.name.startswith(_TEMPORARY) or _VERSION.fullmatch(entry.name)
+        if ours and entry.name not in known and entry.lstat().st_mtime < oldest:
+            shutil.rmtree(entry, ignore_errors=True)
+            removed.append(entry.name)
+    return sorted(removed)
+
+
+def _directory(root: Path, version: str) -> Path:
+    if not _VERSION.fullmatch(version):
+        raise Unusable(f"{version!r} is no version")
+    return root / version
+
+
+def _manifest_of(version: str, body: bytes) -> Manifest:
+    try:
+        return _decoder.decode(body)
+    except msgspec.DecodeError as error:
+        raise Unusable(f"version {version}: {MANIFEST} is malformed: {error}") from error
+
+
+def _read(root: Path, path: Path) -> bytes:
+    try:
+        if not path.resolve().is_relative_to(root.resolve()):
+            raise Unusable(f"{path} leads outside of {root}")
+        return path.read_bytes()
+    except OSError as error:
+        raise Unusable(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,203 @@
+"""Putting a version to work, and going back: checked, committed, then announced."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import structlog
+from faststream.rabbit import RabbitBroker
+from litestar import post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody, PathParameter
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from api.core.versions import Objection, is_version_name, objection
+from api.events import Event
+from api.models import Version, named, names_a_version, shown
+from api.parameters import STORABLE, Reason, StrategyId
+from api.problems import Refused, documented
+from api.settings import Settings
+from common import artifacts, bus, model_registry, topology, tracing
+from common.errors import Conflict, NotFound, Unusable
+from common.messages import VersionActivated
+from common.model_registry import Active
+
+log = structlog.get_logger(__name__)
+
+ACTOR = "api"
+"""Who acts, in the history of activations: whoever holds the key."""
+
+Change = Callable[[AsyncConnection], Awaitable[Active]]
+
+
+class Activation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Put the version to work."""
+
+    strategy_id: StrategyId | None = None
+    """Has to be the version's own; a guard against the wrong version."""
+    force: bool = False
+    """Also a refused or quarantined version; needs a reason."""
+    reason: Reason | None = None
+    """Kept with the activation."""
+    expected_epoch: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
+    """Only while the strategy stands at this epoch; 0: nothing was ever activated."""
+
+
+class Rollback(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Go back to an earlier version."""
+
+    reason: Reason
+    """Kept with the activation."""
+    to: str | None = None
+    """The version to go back to; without: the one before the current."""
+    force: bool = False
+    """Also to a refused or quarantined version."""
+
+
+@post(
+    "/models/{version:str}/activate",
+    operation_id="ActivateModel",
+    summary="Activate a version",
+    guards=[names_a_version],
+    status_code=200,
+    responses=documented(404, 409, 413),
+)
+async def activate(
+    engine: NamedDependency[AsyncEngine],
+    broker: NamedDependency[RabbitBroker],
+    settings: NamedDependency[Settings],
+    version: FromPath[str],
+    data: JSONBody[Activation | None] = None,
+) -> Version:
+    """The version's strategy trades with it from now on, in every worker.
+
+    409 when its verdict is against it and `force` is not set, when its files are missing or changed, when it
+    is another strategy's, or when somebody else was first.
+    """
+    return await _activate(engine, broker, settings.model_storage_path, version, data)
+
+
+@post(
+    "/models/{version:str}",
+    operation_id="ActivateModelByName",
+    summary="Activate a version (older spelling)",
+    guards=[names_a_version],
+    status_code=200,
+    responses=documented(404, 409, 413),
+)
+async def activate_by_name(
+    engine: NamedDependency[AsyncEngine],
+    broker: NamedDependency[RabbitBroker],
+    settings: NamedDependency[Settings],
+    version: FromPath[str],
+    data: JSONBody[Activation | None] = None,
+) -> Version:
+    """The same as `activate`, as the platform's older service spelled it."""
+    return await _activate(engine, broker, settings.model_storage_path, version, data)
+
+
+@post(
+    "/strategies/{strategy_id:str}/rollback",
+    operation_id="RollBackStrategy",
+    summary="Roll a strategy back",
+    status_code=200,
+    responses=documented(404, 409, 413),
+)
+async def roll_back(
+    engine: NamedDependency[AsyncEngine],
+    broker: NamedDependency[RabbitBroker],
+    settings: NamedDependency[Settings],
+    strategy_id: Annotated[str, PathParameter(max_length=100, pattern=STORABLE)],
+    data: JSONBody[Rollback],
+) -> Version:
+    """The strategy trades with the version before the current one again, or with the one named."""
+    if data.to is not None and not is_version_name(data.to):
+        raise NotFound("no such version")
+
+    async def change(connection: AsyncConnection) -> Active:
+        return await model_registry.rollback(
+            connection, strategy_id, actor=ACTOR, reason=_recorded(data), to=data.to
+        )
+
+    return await _put_to_work(engine, broker, settings.model_storage_path, change, data)
+
+
+async def _activate(
+    engine: AsyncEngine, broker: RabbitBroker, storage: Path, version: str, data: Activation | None
+) -> Version:
+    wanted = data or Activation()
+
+    async def change(connection: AsyncConnection) -> Active:
+        found = await named(connection, version)
+        return await model_registry.activate(
+            connection,
+            version,
+            strategy_id=wanted.strategy_id or found.strategy_id,
+            actor=ACTOR,
+            reason=_recorded(wanted),
+            expected_epoch=wanted.expected_epoch,
+        )
+
+    return await _put_to_work(engine, broker, storage, change, wanted)
+
+
+async def _put_to_work(
+    engine: AsyncEngine,
+    broker: RabbitBroker,
+    storage: Path,
+    change: Change,
+    wanted: Activation | Rollback,
+) -> Version:
+    # Whatever is raised in the block undoes the change: what is checked is what would be served.
+    async with engine.begin() as connection:
+        active = await change(connection)
+        version = await named(connection, active.version or "")
+        against = objection(
+            version.version,
+            version.verdict,
+            version.verdict_sentence,
+            force=wanted.force,
+            reason=wanted.reason,
+        )
+        if against:
+            raise Refused(against)
+        await _verify(storage, active)
+    log.info(
+        Event.VERSION_ACTIVATED,
+        strategy_id=active.strategy_id,
+        version=active.version,
+        epoch=active.epoch,
+        forced=wanted.force,
+        reason=wanted.reason,
+    )
+    await bus.announce(broker, topology.MODEL_ACTIVATED, _announcement(active))
+    return shown(version)
+
+
+async def _verify(storage: Path, active: Active) -> None:
+    if active.version is None or active.sha256 is None:
+        raise Conflict(f"strategy {active.strategy_id} has no version to serve")
+    try:
+        await asyncio.to_thread(artifacts.read_verified, storage, active.version, active.sha256)
+    except Unusable as error:
+        log.warning(Event.ARTIFACT_UNUSABLE, version=active.version, reason=str(error))
+        sentence = f"the files of version {active.version} are missing or not those that were registered"
+        raise Refused(Objection("artifact_unusable", sentence)) from error
+
+
+def _recorded(wanted: Activation | Rollback) -> str:
+    reason = wanted.reason or "no reason given"
+    return f"forced: {reason}" if wanted.force else reason
+
+
+def _announcement(active: Active) -> VersionActivated:
+    return VersionActivated(
+        strategy_id=active.strategy_id,
+        version=active.version,
+        epoch=active.epoch,
+        sha256=active.sha256,
+        activated_at=active.activated_at,
+        trace_id=tracing.current(),
+    )

@@ -1,0 +1,32 @@
+"""What the API logs: docs/events.md is written from it."""
+
+from common.core.named import Named
+
+
+class Event(Named):
+    """Events of the API."""
+
+    VERSION_ACTIVATED = (
+        "version activated",
+        "Somebody put a version to work for a strategy; `epoch`, `reason` and whether it was `forced`.",
+    )
+    ARTIFACT_UNUSABLE = (
+        "artifact unusable",
+        "A version was not activated: its files are missing, or not those that were registered (`reason`).",
+    )
+    TRAINING_REQUESTED = (
+        "training requested",
+        "Somebody asked for a new model of a strategy and symbol; a trainer takes up `run_id`.",
+    )
+    KEY_REFUSED = (
+        "key refused",
+        "A request came without the right X-API-Key; `client` is the address that it came from.",
+    )
+    REQUEST_FAILED = (
+        "request failed",
+        "A request ran into an error that nobody foresaw: a bug, with its traceback.",
+    )
+    DATABASE_UNAVAILABLE = (
+        "database unavailable",
+        "A request was answered 503 because PostgreSQL did not answer, or not in time.",
+    )

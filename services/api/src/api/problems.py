@@ -1,0 +1,165 @@
+"""Errors over HTTP: each is application/problem+json (RFC 9457) with a code, and none shows internals."""
+
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.types import ExceptionHandlersMap
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from api.core.versions import Objection
+from api.events import Event
+from common import tracing
+from common.errors import Conflict, NotFound, TryAgain, Unusable
+
+log = structlog.get_logger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+
+CODES: Mapping[int, str] = {
+    400: "invalid_request",
+    401: "unauthorized",
+    404: "not_found",
+    405: "method_not_allowed",
+    409: "conflict",
+    413: "body_too_large",
+    422: "unprocessable",
+    429: "too_many_requests",
+    500: "internal_error",
+    503: "unavailable",
+}
+"""The code of a status, where an error has none of its own."""
+
+_MEANINGS: Mapping[int, str] = {
+    400: "A parameter or the body is not valid; `errors` names each.",
+    401: "X-API-Key is missing or wrong.",
+    404: "What was named does not exist.",
+    409: "It is in the way of something else, or needs `force`.",
+    413: "The body is larger than 256 KiB.",
+    422: "The request is valid, but what it leaves out cannot be filled in.",
+    500: "A bug; the log has it under the trace id.",
+    503: "The database does not answer; try again.",
+}
+_NOT_ANSWERING = ("08", "53", "57")
+"""Classes of SQLSTATE: no connection, no resources, cancelled by an operator or a time-out."""
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that is wrong with a request."""
+
+    field: str
+    message: str
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """What every error answers."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    code: str
+    """For programs; stays the same when the words change."""
+    trace_id: str | msgspec.UnsetType = msgspec.UNSET
+    """Finds the request in the logs; a 401 has it in X-Trace-ID alone, so that all of them are equal."""
+    errors: list[Fault] | msgspec.UnsetType = msgspec.UNSET
+
+
+class Refused(HTTPException):
+    """A rule of ours stands against the request (409)."""
+
+    status_code = 409
+
+    def __init__(self, objection: Objection) -> None:
+        super().__init__(objection.sentence, extra={"code": objection.code})
+
+
+def problem(status: int, detail: str, *, code: str | None = None) -> Problem:
+    """The problem of a status, without trace id."""
+    return Problem(
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        code=code or CODES.get(status, "error"),
+    )
+
+
+def documented(*statuses: int) -> dict[int, ResponseSpec]:
+    """The errors of a route for its OpenAPI description: `statuses`, and those that every route has."""
+    return {
+        status: ResponseSpec(
+            Problem, description=_MEANINGS[status], media_type=MEDIA_TYPE, generate_examples=False
+        )
+        for status in sorted({400, 401, 500, 503, *statuses})
+    }
+
+
+def handlers() -> ExceptionHandlersMap:
+    """What becomes of each class of error."""
+    return {
+        HTTPException: _refused,
+        NotFound: _answering(404),
+        Conflict: _answering(409),
+        Unusable: _answering(422),
+        TryAgain: _answering(503),
+        # The JSON decoder's; no code of ours recurses.
+        RecursionError: lambda _, __: _response(problem(400, "the body is nested too deeply")),
+        SQLAlchemyError: _database_failed,
+        OSError: _database_failed,
+        Exception: _failed,
+    }
+
+
+def _refused(request: Request[Any, Any, Any], error: HTTPException) -> Response[Problem]:
+    if error.status_code >= 500:
+        return _failed(request, error)
+    extra = error.extra
+    faults = _faults(extra) if isinstance(extra, list) else None
+    detail = "; ".join(f"{fault.field}: {fault.message}" for fault in faults) if faults else error.detail
+    code = extra.get("code") if isinstance(extra, dict) else None
+    return _response(problem(error.status_code, detail, code=code), faults, headers=error.headers)
+
+
+def _faults(extra: list[Any]) -> list[Fault]:
+    return [Fault(field=str(each.get("key", "body")), message=str(each["message"])) for each in extra]
+
+
+def _answering(status: int) -> Callable[[Request[Any, Any, Any], Exception], Response[Problem]]:
+    def answer(_: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
+        return _response(problem(status, str(error)))
+
+    return answer
+
+
+def _database_failed(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
+    if not _is_outage(error):
+        return _failed(request, error)
+    reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    log.warning(Event.DATABASE_UNAVAILABLE, path=request.url.path, reason=reason)
+    return _response(problem(503, "the database did not answer in time; try again"))
+
+
+def _is_outage(error: Exception) -> bool:
+    if isinstance(error, DBAPIError):
+        sqlstate = getattr(error.orig, "sqlstate", None) or ""
+        return error.connection_invalidated or sqlstate[:2] in _NOT_ANSWERING
+    # SQLAlchemy hands on what asyncpg raises while it connects as it is.
+    return isinstance(error, (PoolTimeout, OSError))
+
+
+def _failed(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
+    log.error(Event.REQUEST_FAILED, method=request.method, path=request.url.path, exc_info=error)
+    return _response(problem(500, "the request failed; the log says why, under the trace id"))
+
+
+def _response(
+    found: Problem, faults: list[Fault] | None = None, *, headers: Mapping[str, str] | None = None
+) -> Response[Problem]:
+    traced = msgspec.structs.replace(found, trace_id=tracing.current(), errors=faults or msgspec.UNSET)
+    return Response(traced, status_code=found.status, media_type=MEDIA_TYPE, headers=headers)

@@ -1,0 +1,27 @@
+"""Why a position is not being closed at this moment, in words for operators."""
+
+from common.core.named import Named
+
+
+class Hold(Named):
+    """Reasons to leave a position as it is."""
+
+    NO_RULE_FIRES = "no_rule_fires", "Every rule was evaluated and none fires."
+    BAD_PRICE = (
+        "bad_price",
+        "The price is missing, not a number, infinite or not above 0: no price rule fires.",
+    )
+    STALE_PRICE = "stale_price", "The price is older than MARKET_DATA_MAX_AGE_SECONDS: no price rule fires."
+    FUTURE_PRICE = "future_price", "The price is stamped in the future: no price rule fires."
+    OLDER_PRICE = "older_price", "A newer price was evaluated already: this one is ignored."
+    LATCHED = "latched", "A rule that weighs as much fired before and is not finished with."
+    NOT_LATCHED = "not_latched", "No rule has fired."
+    EXIT_IN_FLIGHT = "exit_in_flight", "An exit of the symbol is not answered yet."
+    EXIT_REFUSED = "exit_refused", "The exit was rejected or cancelled; it is issued again in time."
+    FILL_NOT_SHOWN = "fill_not_shown", "The exit is filled and the position does not show it yet."
+    POSITION_VIEW_LATE = (
+        "position_view_late",
+        "The exit was filled EXIT_REISSUE_SECONDS ago or more and the position still does not show it.",
+    )
+    ENTRY_JUST_SENT = "entry_just_sent", "A signal of the symbol is on its way: two at once run side by side."
+    DUST = "dust", "What is left is worth less than the smallest amount a signal can carry."

@@ -1,0 +1,154 @@
+"""The life of a position: when it begins, what it remembers, when it ends.
+
+A lifecycle is (symbol, side, opened). It begins when the size leaves 0 or changes sign and ends when the size
+is 0 again; peak, stage, latch, generation and holding clock belong to it and never outlive it.
+"""
+
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+
+UNATTRIBUTED = "unattributed"
+"""Strategy of a lifecycle that no filled entry of ours opened."""
+
+
+class Side(StrEnum):
+    """Which way a position earns."""
+
+    LONG = "long"
+    SHORT = "short"
+
+    @classmethod
+    def of(cls, size: Decimal) -> "Side":
+        """The side of a signed, non-zero size."""
+        return cls.LONG if size > 0 else cls.SHORT
+
+    @property
+    def closes_with(self) -> Literal["buy", "sell"]:
+        """The signal that reduces it."""
+        return "sell" if self is Side.LONG else "buy"
+
+    def moved(self, price: Decimal, pct: Decimal) -> Decimal:
+        """`price` moved by `pct` percent to the position's good; negative: to its harm."""
+        return price * (100 + pct if self is Side.LONG else 100 - pct) / 100
+
+    def shifted(self, price: Decimal, distance: Decimal) -> Decimal:
+        """`price` moved by `distance` in quote currency to the position's good."""
+        return price + distance if self is Side.LONG else price - distance
+
+    def is_better(self, price: Decimal, level: Decimal) -> bool:
+        """Whether the position earns more at `price` than at `level`."""
+        return price > level if self is Side.LONG else price < level
+
+    def best(self, one: Decimal, other: Decimal) -> Decimal:
+        """The price at which the position earns more."""
+        return max(one, other) if self is Side.LONG else min(one, other)
+
+
+class Price(msgspec.Struct, frozen=True, kw_only=True):
+    """A price of a symbol, or the news that there is none (`value` None)."""
+
+    value: Decimal | None
+    """Quote currency."""
+    seen_at: datetime
+    source: str
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """A position as the platform shows it at an instant."""
+
+    symbol: str
+    size: Decimal
+    """Signed base currency; 0: there is none."""
+    entry_price: Decimal | None
+    """Quote currency; None: not known, the one we have stands."""
+    seen_at: datetime
+
+
+class Tracked(msgspec.Struct, frozen=True, kw_only=True):
+    """One lifecycle as it is stored. Prices in quote currency, `size` signed base currency."""
+
+    lifecycle_id: UUID
+    symbol: str
+    side: Side
+    opened_at: datetime
+    strategy_id: str
+    entry_price: Decimal
+    size: Decimal
+    peak_price: Decimal
+    """Best price since the position was opened: the highest for a long, the lowest for a short."""
+    armed: bool = False
+    """The trailing stop follows, for the rest of this life."""
+    stage: int = 0
+    """Ladder stages of the take profit that were taken."""
+    generation: int = 0
+    """Exit signals that were issued."""
+    latched_rule: str | None = None
+    """The rule that fired and is not finished with."""
+    latched_at: datetime | None = None
+    exit_signal_id: UUID | None = None
+    """The newest exit signal that is not finished with."""
+    newest_event_at: datetime
+    """Of the newest view that was applied."""
+    last_price: Decimal | None = None
+    last_evaluated_at: datetime | None = None
+    """Of the newest price that the rules were evaluated with."""
+
+    def pnl_pct(self, price: Decimal) -> Decimal:
+        """Gross, unlevered profit in percent of the entry."""
+        ratio = price / self.entry_price
+        return (ratio - 1 if self.side is Side.LONG else 1 - ratio) * 100
+
+
+class Opening(msgspec.Struct, frozen=True, kw_only=True):
+    """What a new lifecycle needs from outside the core."""
+
+    lifecycle_id: UUID
+    strategy_id: str
+    opened_at: datetime
+
+
+def is_outdated(tracked: Tracked, view: View) -> bool:
+    """Whether something newer than `view` was applied already."""
+    return view.seen_at < tracked.newest_event_at
+
+
+def continues(tracked: Tracked, view: View) -> bool:
+    """Whether `view` shows the same lifecycle: the same side, not closed."""
+    return bool(view.size) and Side.of(view.size) is tracked.side
+
+
+def opened(view: View, entry_price: Decimal, opening: Opening) -> Tracked:
+    """A lifecycle that begins with `view`."""
+    return Tracked(
+        lifecycle_id=opening.lifecycle_id,
+        symbol=view.symbol,
+        side=Side.of(view.size),
+        opened_at=opening.opened_at,
+        strategy_id=opening.strategy_id,
+        entry_price=entry_price,
+        size=view.size,
+        peak_price=entry_price,
+        newest_event_at=view.seen_at,
+    )
+
+
+def resized(tracked: Tracked, view: View) -> Tracked:
+    """The lifecycle with the size and entry of `view`; an older view changes nothing.
+
+    The peak stays only while it is on the right side of the entry.
+    """
+    if is_outdated(tracked, view):
+        return tracked
+    entry = view.entry_price or tracked.entry_price
+    return msgspec.structs.replace(
+        tracked,
+        size=view.size,
+        entry_price=entry,
+        peak_price=tracked.side.best(tracked.peak_price, entry),
+        newest_event_at=view.seen_at,
+    )

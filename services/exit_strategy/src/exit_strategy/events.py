@@ -1,0 +1,58 @@
+"""What the exit worker logs: docs/events.md is written from it."""
+
+from common.core.named import Named
+
+
+class Event(Named):
+    """Events of the exit worker."""
+
+    LIFECYCLE_OPENED = (
+        "position opened",
+        "A position is watched from now on: side, size, entry price and the strategy it belongs to.",
+    )
+    LIFECYCLE_CLOSED = "position closed", "A watched position is gone; its history stays."
+    EXIT_TRIGGERED = (
+        "exit triggered",
+        "A rule fired and is latched: rule, price, level and profit; the exit follows until it is filled.",
+    )
+    EXIT_EMITTED = (
+        "exit emitted",
+        "An exit signal was decided: side, amount, size and generation (above 1: one more of this position).",
+    )
+    EXIT_HELD = (
+        "exit held",
+        "A rule fired and its exit can not be sent now because `reason`; logged once per change.",
+    )
+    EXIT_ALREADY_CLAIMED = (
+        "exit already claimed",
+        "Somebody else claimed the same exit first; nothing is sent twice.",
+    )
+    POSITION_VIEW_LATE = (
+        "position view late",
+        "An exit was filled and the Position Manager still shows the old size; nothing is sold again.",
+    )
+    POSITION_NOT_READ = (
+        "position not read",
+        "The Position Manager gave no usable answer (`reason`); what is known goes on being watched.",
+    )
+    POSITION_NOT_APPLIED = (
+        "position not applied",
+        "A position of the Position Manager could not be taken in (`reason`); it is tried again.",
+    )
+    PRICE_NOT_READ = (
+        "price not read",
+        "No price came for an open position and the Feature Service gave none either (`reason`).",
+    )
+    PRICE_NOT_EVALUATED = (
+        "price not evaluated",
+        "A price could not be evaluated (`reason`, mostly no database); the next one makes up for it.",
+    )
+    POSITION_BLIND = (
+        "position blind",
+        "An open position had no usable price for EXIT_SILENCE_SECONDS: no price rule can fire.",
+    )
+    POSITION_SEEN_AGAIN = "position seen again", "A blind position is evaluated again."
+    RECONCILED = (
+        "positions reconciled",
+        "Watched positions were compared with the Position Manager's; what differed was corrected.",
+    )

@@ -1,0 +1,140 @@
+"""Lifecycles as rows: read and written under their lock, so that equal workers decide one after the other.
+
+Every function takes the caller's transaction. A partial unique index admits one open lifecycle per symbol.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import msgspec
+from sqlalchemy import RowMapping, func, literal_column, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from common.tables import instrument_info, orders, position_lifecycles, trading_signals
+from exit_strategy.core.dispatch import Instrument
+from exit_strategy.core.position import UNATTRIBUTED, Opening, Side, Tracked, View, opened
+
+_BOOKED = ("filled", "partially_filled")
+_FIXED = {"lifecycle_id", "symbol", "side", "opened_at", "strategy_id"}
+
+T = TypeVar("T")
+
+
+async def locked(connection: AsyncConnection, symbol: str) -> Tracked | None:
+    """The open lifecycle of `symbol`, nobody else's to change until the transaction ends."""
+    rows = await connection.execute(
+        select(position_lifecycles).where(*_is_open(symbol)).with_for_update(key_share=True)
+    )
+    row = rows.mappings().first()
+    return None if row is None else _read(row, Tracked)
+
+
+async def all_open(connection: AsyncConnection) -> Sequence[Tracked]:
+    """Every open lifecycle, as it is at this moment."""
+    rows = await connection.execute(
+        select(position_lifecycles)
+        .where(position_lifecycles.c.closed_at.is_(None))
+        .order_by(position_lifecycles.c.symbol)
+    )
+    return [_read(row, Tracked) for row in rows.mappings()]
+
+
+async def begin(connection: AsyncConnection, view: View) -> Tracked | None:
+    """A lifecycle that starts with `view`; None where somebody else started one, or it is over already.
+
+    `view` has a size and an entry price.
+    """
+    if view.entry_price is None or await _ended_after(connection, view):
+        return None
+    strategy_id, filled_at = await _opener(connection, view)
+    opening = Opening(lifecycle_id=uuid4(), strategy_id=strategy_id, opened_at=filled_at or view.seen_at)
+    tracked = opened(view, view.entry_price, opening)
+    inserted = await connection.execute(
+        insert(position_lifecycles)
+        .values(msgspec.structs.asdict(tracked))
+        .on_conflict_do_nothing(
+            index_elements=["symbol"], index_where=position_lifecycles.c.closed_at.is_(None)
+        )
+        .returning(position_lifecycles.c.lifecycle_id)
+    )
+    return tracked if inserted.first() is not None else None
+
+
+async def save(connection: AsyncConnection, tracked: Tracked) -> None:
+    """The row shows `tracked`; the caller holds its lock."""
+    values = {name: value for name, value in msgspec.structs.asdict(tracked).items() if name not in _FIXED}
+    await connection.execute(
+        update(position_lifecycles)
+        .where(position_lifecycles.c.lifecycle_id == tracked.lifecycle_id)
+        .values(**values)
+    )
+
+
+async def end(connection: AsyncConnection, tracked: Tracked, seen_at: datetime | None) -> None:
+    """The lifecycle is over; `seen_at` is when the platform showed it, None: it is merely gone.
+
+    The caller holds its lock.
+    """
+    await connection.execute(
+        update(position_lifecycles)
+        .where(position_lifecycles.c.lifecycle_id == tracked.lifecycle_id)
+        .values(closed_at=func.now(), newest_event_at=seen_at or tracked.newest_event_at)
+    )
+
+
+async def instrument(connection: AsyncConnection, symbol: str) -> Instrument:
+    """The exchange's steps for `symbol`; the finest where they are not known."""
+    rows = await connection.execute(
+        select(
+            instrument_info.c.lot_size, instrument_info.c.min_order_qty, instrument_info.c.min_order_value
+        ).where(instrument_info.c.symbol == symbol)
+    )
+    row = rows.mappings().first()
+    return Instrument() if row is None or row["lot_size"] <= 0 else _read(row, Instrument)
+
+
+# A view that is older than the end of a lifecycle must not bring it back.
+async def _ended_after(connection: AsyncConnection, view: View) -> bool:
+    newest = await connection.scalar(
+        select(func.max(position_lifecycles.c.newest_event_at)).where(
+            position_lifecycles.c.symbol == view.symbol, position_lifecycles.c.closed_at.is_not(None)
+        )
+    )
+    return newest is not None and newest > view.seen_at
+
+
+# The newest fill on the opening side: its strategy, and when.
+async def _opener(connection: AsyncConnection, view: View) -> tuple[str, datetime | None]:
+    filled_at = func.timezone("UTC", func.coalesce(orders.c.executed_at, orders.c.updated_at))
+    previous = (
+        select(func.max(position_lifecycles.c.opened_at))
+        .where(position_lifecycles.c.symbol == view.symbol)
+        .scalar_subquery()
+    )
+    rows = await connection.execute(
+        select(trading_signals.c.strategy_id, filled_at)
+        .select_from(orders.outerjoin(trading_signals, trading_signals.c.signal_id == orders.c.signal_id))
+        .where(
+            orders.c.asset == view.symbol,
+            func.lower(orders.c.side) == ("buy" if Side.of(view.size) is Side.LONG else "sell"),
+            orders.c.status.in_(_BOOKED),
+            filled_at > func.coalesce(previous, literal_column("'-infinity'::timestamptz")),
+        )
+        .order_by(filled_at.desc())
+        .limit(1)
+    )
+    row = rows.first()
+    if row is None:
+        return UNATTRIBUTED, None
+    return row[0] or UNATTRIBUTED, row[1]
+
+
+def _is_open(symbol: str) -> tuple[Any, ...]:
+    return position_lifecycles.c.symbol == symbol, position_lifecycles.c.closed_at.is_(None)
+
+
+def _read(row: RowMapping, into: type[T]) -> T:
+    return msgspec.convert(row, into)

@@ -1,0 +1,65 @@
+"""The child process of a fit: started nicely, listened to, and gone when nobody waits for it any more."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from common.errors import TryAgain
+from trainer.job import JOB, RESULT, Job, Result
+
+LOG = "fit.log"
+SAID_AT_LAST = 2000
+"""Characters of the child's last words that a reason quotes."""
+
+_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH")
+
+
+async def fit(job: Job, directory: Path, heard: Callable[[dict[str, Any]], None]) -> Result:
+    """The result of `job`, fitted in `directory`; each progress report goes to `heard`.
+
+    Cancelled, it kills the child at once. Raises TryAgain where the child ends without a result.
+    """
+    job_path = directory / JOB
+    job_path.write_bytes(msgspec.json.encode(job))
+    with (directory / LOG).open("wb") as log:
+        child = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "trainer.fit",
+            str(job_path),
+            stdin=asyncio.subprocess.PIPE,  # stays open until the end: the child dies with us
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
+            env=_environment(os.environ, job.threads),
+        )
+    assert child.stdout is not None
+    try:
+        async for line in child.stdout:
+            heard(msgspec.json.decode(line))
+        code = await child.wait()
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+    try:
+        return msgspec.json.decode((directory / RESULT).read_bytes(), type=Result)
+    except (OSError, msgspec.DecodeError):
+        said = (directory / LOG).read_text(errors="replace")[-SAID_AT_LAST:].strip()
+        last = said.splitlines()[-1] if said else "it said nothing"
+        raise TryAgain(f"the fit ended with {code}: {last}") from None
+
+
+# No credentials: a fit needs none. Spinning threads would take the cores from whoever trades.
+def _environment(ours: Mapping[str, str], threads: int) -> dict[str, str]:
+    return {
+        **{name: ours[name] for name in _INHERITED if name in ours},
+        "OMP_WAIT_POLICY": "passive",
+        "OMP_NUM_THREADS": str(threads),
+        "POLARS_MAX_THREADS": str(threads),
+        "PYTHONWARNINGS": "ignore",
+    }

@@ -1,0 +1,61 @@
+"""What the trainer logs: docs/events.md is written from it."""
+
+from common.core.named import Named
+
+
+class Event(Named):
+    """Events of the trainer."""
+
+    TRAINING_REQUESTED = (
+        "training requested",
+        "A strategy without a version, or an operator, asked for a training.",
+    )
+    DATASET_REQUESTED = (
+        "dataset requested",
+        "The Feature Service builds a dataset; until it is done it answers nothing else.",
+    )
+    DATASET_DELAYED = (
+        "dataset delayed",
+        "The Feature Service did not take or answer for a build because `reason`; it is asked again.",
+    )
+    DATASET_READY = "dataset ready", "A dataset can be downloaded; its training is next."
+    DATASET_UNKNOWN = (
+        "dataset unknown",
+        "A dataset was announced that no training waits for; nothing is done.",
+    )
+    TEST_SPLIT_MISSING = (
+        "test split missing",
+        "A dataset has no test rows (`reason`); its version cannot be promoted.",
+    )
+    TRAINING_STARTED = (
+        "training started",
+        "A trainer downloads a dataset and fits a model in a child process.",
+    )
+    TRAINING_SUCCEEDED = (
+        "training succeeded",
+        "A version is registered, with its `verdict` and the sentence that explains it.",
+    )
+    TRAINING_REJECTED = "training rejected", "No model can be trained on the dataset; `reason` says why."
+    TRAINING_FAILED = "training failed", "A training was given up; `reason` says why."
+    TRAINING_INTERRUPTED = (
+        "training interrupted",
+        "A fit ended before it was done because `reason`; the run is tried again.",
+    )
+    HEART_BEAT_MISSED = (
+        "heart-beat missed",
+        "A running training could not renew its lease because `reason`; without one it is taken over.",
+    )
+    TRAINING_SUPERSEDED = (
+        "training superseded",
+        "A training was taken over or cancelled while it ran; its result is thrown away.",
+    )
+    TRAINING_RECOVERED = (
+        "training recovered",
+        "A run whose trainer went silent waits for a trainer again.",
+    )
+    VERSION_ACTIVATED = "version activated", "A strategy trades with a new version from now on."
+    VERSION_NOT_ACTIVATED = (
+        "version not activated",
+        "An accepted version was registered only: somebody changed the active version meanwhile.",
+    )
+    LEFTOVERS_REMOVED = "leftovers removed", "Files that a crash left behind were removed."

@@ -1,0 +1,589 @@
+"""Exits on a real broker and database: closed once, closed surely, whoever dies in between."""
+
+import asyncio
+import json
+import os
+import socket
+import sys
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import aio_pika
+import httpx
+import msgspec
+import pytest
+import uvicorn
+from pydantic import SecretStr
+from tests.integration.fake_position_manager import FakePositionManager
+from tests.integration.platform_rows import Platform
+
+from common import bus, topology
+from common.core.ids import exit_signal_id
+from common.database import create_engine
+from common.feature_service import FeatureService
+from common.messages import PositionChanged, PriceSeen, TradingSignal
+from common.position_manager import PositionManager
+from common.signal_outbox import SignalOutbox
+from exit_strategy import handlers
+from exit_strategy.app import _policy
+from exit_strategy.prices import AskedPrices
+from exit_strategy.settings import Settings
+from exit_strategy.sweep import Sweep
+from exit_strategy.worker import Worker
+from sandbox.core.order_rules import Malformed, validate
+
+PATIENCE_S = 8
+
+
+class FakeFeatureService:
+    """A Feature Service whose market stands where the test puts it; None: it answers nothing."""
+
+    def __init__(self):
+        self.price = None
+
+    def __call__(self, request):
+        if self.price is None:
+            raise httpx.ReadTimeout("deaf during a build")
+        vector = {
+            "timestamp": datetime.now(UTC).isoformat(),
+            "symbol": request.url.params["symbol"],
+            "features": {"mid_price": self.price},
+            "feature_registry_version": "1.0.0",
+        }
+        return httpx.Response(200, json=vector)
+
+
+class Peer:
+    """One exit worker of the fleet, with its hand-made neighbours."""
+
+    def __init__(self, worker, sweep, outbox, broker):
+        self.worker = worker
+        self.sweep = sweep
+        self.outbox = outbox
+        self.broker = broker
+
+
+class Fleet:
+    """Everything that one test needs: neighbours, tables, the wire."""
+
+    def __init__(self, database_url, amqp_url, channel):
+        self.positions = FakePositionManager()
+        self.features = FakeFeatureService()
+        self.platform = Platform(database_url)
+        self.database_url = database_url
+        self.amqp_url = amqp_url
+        self.channel = channel
+
+    def settings(self, **changes):
+        return Settings(
+            database_url=SecretStr(self.database_url),
+            rabbitmq_url=SecretStr(self.amqp_url),
+            database_statement_timeout_ms=2000,
+            **changes,
+        )
+
+    @asynccontextmanager
+    async def peer(self, name="exit-1", **changes):
+        settings = self.settings(**changes)
+        engine = create_engine(settings, application=name)
+        broker = bus.create_broker(settings, service=name)
+        outbox = SignalOutbox(engine, broker, owner=name)
+        manager = PositionManager(settings, httpx.ASGITransport(app=self.positions))
+        features = FeatureService(settings, httpx.MockTransport(self.features))
+        worker = Worker(_policy(settings), engine, outbox, manager)
+        prices = AskedPrices(features, timedelta(seconds=settings.market_data_max_age_seconds))
+        silence = timedelta(seconds=settings.exit_silence_seconds)
+        sweep = Sweep(worker, engine, manager, prices, silence=silence)
+        handlers.subscribe(broker, worker, sweep)
+        await bus.connect(broker, topology.POSITION_UPDATED, topology.TRADING_SIGNALS)
+        await sweep.start()
+        try:
+            yield Peer(worker, sweep, outbox, broker)
+        finally:
+            await broker.stop()
+            await manager.aclose()
+            await features.aclose()
+            await engine.dispose()
+
+    async def updated(self, symbol, size, entry="100"):
+        """The position changed: the platform shows it and says so."""
+        body = json.dumps(self.positions.book(symbol, size, entry)).encode()
+        await self.channel.default_exchange.publish(
+            aio_pika.Message(body), routing_key=topology.POSITION_UPDATED.name
+        )
+        await self.until(
+            "SELECT 1 FROM position_lifecycles WHERE symbol = $1 AND closed_at IS NULL AND size = $2",
+            symbol,
+            Decimal(size),
+        )
+
+    async def closed(self, symbol):
+        body = json.dumps(self.positions.book(symbol, "0E-8", None)).encode()
+        await self.channel.default_exchange.publish(
+            aio_pika.Message(body), routing_key=topology.POSITION_UPDATED.name
+        )
+
+    async def seen(self, peer, symbol, price, age_s=0.0):
+        """Inference saw a price."""
+        at = datetime.now(UTC) - timedelta(seconds=age_s)
+        seen = PriceSeen(symbol=symbol, price=Decimal(price), timestamp=at)
+        await bus.announce(peer.broker, topology.PRICE_SEEN, seen)
+        return at
+
+    async def until(self, query, *values):
+        async with asyncio.timeout(PATIENCE_S):
+            while not (rows := await self.platform.rows(query, *values)):
+                await asyncio.sleep(0.02)
+        return rows
+
+    async def lifecycle(self, symbol="BTCUSDT"):
+        [row] = await self.platform.rows(
+            "SELECT * FROM position_lifecycles WHERE symbol = $1 AND closed_at IS NULL", symbol
+        )
+        return row
+
+    async def signal(self):
+        """The next signal on the platform's queue, as its message and as it is read."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not (found := await self.signals()):
+                await asyncio.sleep(0.02)
+        [one] = found
+        return one
+
+    async def signals(self):
+        queue = await self.channel.declare_queue(topology.TRADING_SIGNALS.name, durable=True)
+        found = []
+        while message := await queue.get(fail=False, no_ack=True):
+            found.append((message, msgspec.json.decode(message.body, type=TradingSignal)))
+        return found
+
+    async def answered(self, signal, status, filled="0"):
+        """The Order Manager's answer stands in `orders`."""
+        await self.platform.execute(
+            "INSERT INTO orders (id, order_id, signal_id, asset, side, order_type, quantity, status,"
+            " filled_quantity, is_dry_run) VALUES ($1, $2, $3, $4, $5, 'Market', $6, $7, $8, false)",
+            uuid4(),
+            f"EX-{uuid4()}",
+            signal.signal_id,
+            signal.symbol,
+            "Buy" if signal.signal_type == "buy" else "SELL",
+            Decimal(signal.metadata["size"]),
+            status,
+            Decimal(filled),
+        )
+
+    async def time_passes(self, seconds):
+        """Everything that was issued was issued so much earlier."""
+        await self.platform.execute(
+            "UPDATE signal_outbox SET created_at = created_at - $1::interval,"
+            " published_at = published_at - $1::interval, valid_until = valid_until - $1::interval,"
+            " lease_until = lease_until - $1::interval",
+            timedelta(seconds=seconds),
+        )
+
+
+@pytest.fixture
+async def fleet(database_url, amqp_url):
+    connection = await aio_pika.connect(amqp_url)
+    async with connection:
+        one = Fleet(database_url, amqp_url, await connection.channel())
+        await one.platform.open()
+        yield one
+
+
+@pytest.mark.parametrize(("size", "price", "closes"), [("0.037", "98", "sell"), ("-0.037", "102", "buy")])
+async def test_a_breach_closes_a_position_with_exactly_one_signal(fleet, size, price, closes):
+    async with fleet.peer() as peer:
+        await fleet.updated("BTCUSDT", size)
+        await fleet.seen(peer, "BTCUSDT", price)
+        await fleet.seen(peer, "BTCUSDT", price)
+
+        message, signal = await fleet.signal()
+        await fleet.seen(peer, "BTCUSDT", price)
+        evaluated = await fleet.seen(peer, "BTCUSDT", price)
+        await fleet.until("SELECT 1 FROM position_lifecycles WHERE last_evaluated_at >= $1", evaluated)
+        assert await fleet.signals() == []
+
+    read = validate(json.loads(message.body))
+    row = await fleet.lifecycle()
+    assert not isinstance(read, Malformed)
+    assert (read.signal_type, read.urgency, read.confidence, read.price) == (closes, True, 1, Decimal(price))
+    assert (read.amount_quote / read.price // Decimal("0.001")) == 37
+    assert signal.signal_id == exit_signal_id(row["lifecycle_id"], "stop_loss", 0, 1) == row["exit_signal_id"]
+    assert signal.metadata["exit_reason"] == row["latched_rule"] == "stop_loss"
+    assert [rule["rule"] for rule in signal.metadata["rules"]] == ["stop_loss", "take_profit"]
+    assert 10 < message.expiration <= 13
+    assert message.message_id == str(signal.signal_id)
+    [logged] = await fleet.platform.rows("SELECT strategy_id, side FROM trading_signals")
+    assert logged == {"strategy_id": "unattributed", "side": closes}
+
+
+async def test_a_profit_above_the_target_closes_a_position(fleet):
+    async with fleet.peer() as peer:
+        await fleet.updated("BTCUSDT", "0.05")
+        await fleet.seen(peer, "BTCUSDT", "103.00")
+        await fleet.seen(peer, "BTCUSDT", "103.01")
+
+        _, signal = await fleet.signal()
+
+    assert signal.metadata["exit_reason"] == "take_profit"
+    assert signal.market_data_snapshot.price == 103.01
+
+
+async def test_two_workers_that_see_the_same_breach_send_one_signal(fleet):
+    async with fleet.peer("exit-1") as one, fleet.peer("exit-2") as other:
+        await fleet.updated("BTCUSDT", "0.05")
+        await fleet.seen(one, "BTCUSDT", "97")
+        await fleet.seen(other, "BTCUSDT", "96.9")
+        await fleet.signal()
+        at = await fleet.seen(one, "BTCUSDT", "96.8")
+        await fleet.until("SELECT 1 FROM position_lifecycles WHERE last_evaluated_at >= $1", at)
+        await asyncio.gather(*(peer.sweep.follow_exits() for peer in (one, other)))
+
+        assert await fleet.signals() == []
+    assert len(await fleet.platform.rows("SELECT 1 FROM signal_outbox")) == 1
+
+
+async def test_an_update_without_any_price_changes_the_size_and_evaluates_nothing(fleet):
+    async with fleet.peer():
+        await fleet.updated("BTCUSDT", "0.05", entry="100")
+        await fleet.updated("BTCUSDT", "0.02", entry="100")
+
+        row = await fleet.lifecycle()
+        assert (row["last_evaluated_at"], row["last_price"], row["generation"]) == (None, None, 0)
+        assert await fleet.signals() == []
+
+
+async def test_an_update_is_announced_to_the_fleet_also_while_exits_are_disabled(fleet):
+    async with fleet.peer(exit_strategy_enabled=False) as peer:
+        heard = await fleet.channel.declare_queue(exclusive=True)
+        exchange = await fleet.channel.declare_exchange(
+            topology.POSITION_CHANGED.name, aio_pika.ExchangeType.FANOUT, durable=True
+        )
+        await heard.bind(exchange)
+
+        await fleet.updated("BTCUSDT", "-0.05")
+        at = await fleet.seen(peer, "BTCUSDT", "150")
+        await fleet.until("SELECT 1 FROM position_lifecycles WHERE last_evaluated_at >= $1", at)
+
+        changed = msgspec.json.decode((await heard.get(no_ack=True)).body, type=PositionChanged)
+        assert (changed.symbol, changed.size) == ("BTCUSDT", Decimal("-0.05"))
+        assert await fleet.signals() == []
+
+
+async def test_a_rejected_exit_is_issued_again_in_time_and_a_filled_one_never(fleet):
+    async with fleet.peer() as peer:
+        await fleet.updated("BTCUSDT", "0.05")
+        await fleet.seen(peer, "BTCUSDT", "97")
+        _, first = await fleet.signal()
+        await fleet.answered(first, "rejected")
+        fleet.positions.book("BTCUSDT", "0.03")
+
+        await peer.sweep.follow_exits()
+        assert await fleet.signals() == []
+        await fleet.time_passes(16)
+        await peer.sweep.follow_exits()
+
+        _, second = await fleet.signal()
+        assert second.signal_id != first.signal_id
+        assert (second.metadata["generation"], second.metadata["size"]) == (2, "0.03")
+
+        await fleet.answered(second, "filled", "0.03")
+        for _ in range(3):
+            await fleet.time_passes(3600)
+            await peer.sweep.follow_exits()
+        assert await fleet.signals() == []
+
+
+async def test_an_exit_that_says_no_more_than_the_contract_holds_the_next_one_back_and_lets_it_go(fleet):
+    async with fleet.peer() as peer:
+        await fleet.updated("BTCUSDT", "0.05")
+        await fleet.seen(peer, "BTCUSDT", "97")
+        _, first = await fleet.signal()
+        await fleet.platform.execute("UPDATE signal_outbox SET payload = '{}'")
+
+        await peer.sweep.follow_exits()
+        assert await fleet.signals() == []
+        await fleet.answered(first, "filled", "0.02")
+        await peer.sweep.follow_exits()
+        assert await fleet.signals() == []
+        await fleet.updated("BTCUSDT", "0.03")
+
+        _, second = await fleet.signal()
+        assert second.metadata["size"] == "0.03"
+
+
+@pytest.mark.parametrize("answer", ["pending", None])
+async def test_an_exit_that_rests_or_vanished_is_issued_again(fleet, answer):
+    async with fleet.peer() as peer:
+        await fleet.updated("BTCUSDT", "0.05")
+        await fleet.seen(peer, "BTCUSDT", "97")
+        _, first = await fleet.signal()
+        if answer:
+            await fleet.answered(first, answer)
+
+        await fleet.time_passes(14)
+        await peer.sweep.follow_exits()
+        assert await fleet.signals() == []
+        await fleet.time_passes(2)
+        await peer.sweep.follow_exits()
+
+        _, second = await fleet.signal()
+        assert second.metadata["generation"] == 2
+
+
+async def test_a_stop_follows_at_once_when_the_target_before_it_was_rejected(fleet):
+    async with fleet.peer() as peer:
+        await fleet.updated("BTCUSDT", "0.05")
+        await fleet.seen(peer, "BTCUSDT", "104")
+        _, target = await fleet.signal()
+        await fleet.seen(peer, "BTCUSDT", "97")
+        await fleet.until("SELECT 1 FROM position_lifecycles WHERE latched_rule = 'stop_loss'")
+        assert await fleet.signals() == []
+
+        await fleet.answered(target, "rejected")
+        await peer.sweep.follow_exits()
+
+        _, stop = await fleet.signal()
+        assert (target.metadata["exit_reason"], stop.metadata["exit_reason"]) == ("take_profit", "stop_loss")
+
+
+async def test_a_big_exit_goes_in_parts_each_after_the_fill_of_the_one_before(fleet):
+    async with fleet.peer() as peer:
+        await fleet.updated("BTCUSDT", "20")
+        await fleet.seen(peer, "BTCUSDT", "97")
+        sizes = []
+        for left in ("10.207", "0.414", "0"):
+            _, part = await fleet.signal()
+            sizes.append(Decimal(part.metadata["size"]))
+            assert part.amount <= 950
+            await fleet.answered(part, "filled", part.metadata["size"])
+            if Decimal(left):
+                await fleet.updated("BTCUSDT", left)
+            else:
+                await fleet.closed("BTCUSDT")
+        await fleet.until("SELECT 1 FROM position_lifecycles WHERE closed_at IS NOT NULL")
+
+        assert sum(sizes) == 20
+        assert await fleet.signals() == []
+
+
+async def test_a_stage_closes_its_half_then_the_rest_later(fleet):
+    async with fleet.peer(take_profit_partial_exit=True) as peer:
+        await fleet.updated("BTCUSDT", "2")
+        await fleet.seen(peer, "BTCUSDT", "103.1")
+        _, half = await fleet.signal()
+        await fleet.answered(half, "filled", "1")
+        await fleet.updated("BTCUSDT", "1")
+        await fleet.until("SELECT 1 FROM position_lifecycles WHERE latched_rule IS NULL AND stage = 1")
+        await fleet.seen(peer, "BTCUSDT", "104.9")
+        await fleet.seen(peer, "BTCUSDT", "105.1")
+        _, rest = await fleet.signal()
+
+    assert (half.metadata["size"], half.metadata["stage"]) == ("1", 1)
+    assert (rest.metadata["size"], rest.metadata["stage"]) == ("1", 2)
+
+
+async def test_a_flip_closes_one_lifecycle_and_opens_another(fleet):
+    async with fleet.peer() as peer:
+        await fleet.updated("BTCUSDT", "1", entry="100")
+        await fleet.seen(peer, "BTCUSDT", "101")
+        await fleet.until("SELECT 1 FROM position_lifecycles WHERE peak_price = 101")
+
+        await fleet.updated("BTCUSDT", "-1", entry="101")
+
+        row = await fleet.lifecycle()
+        assert (row["side"], row["peak_price"], row["entry_price"]) == ("short", 101, 101)
+        assert len(await fleet.platform.rows("SELECT 1 FROM position_lifecycles")) == 2
+
+
+async def test_a_lifecycle_belongs_to_the_strategy_whose_filled_entry_opened_it(fleet):
+    signal_id = uuid4()
+    await fleet.platform.execute(
+        "INSERT INTO trading_signals (signal_id, strategy_id, asset, side, price, timestamp)"
+        " VALUES ($1, 'momentum', 'BTCUSDT', 'buy', 100, now() AT TIME ZONE 'UTC')",
+        signal_id,
+    )
+    await fleet.platform.order("BTCUSDT", "Buy", filled="0.05", signal_id=signal_id)
+    async with fleet.peer():
+        await fleet.updated("BTCUSDT", "0.05")
+
+        assert (await fleet.lifecycle())["strategy_id"] == "momentum"
+
+
+async def test_a_start_adopts_what_is_open_ends_what_is_gone_and_corrects_sizes(fleet):
+    async with fleet.peer():
+        await fleet.updated("BTCUSDT", "0.05")
+        await fleet.updated("ETHUSDT", "-2")
+    opened_at = datetime.now(UTC) - timedelta(hours=3)
+    del fleet.positions.rows["BTCUSDT"]
+    fleet.positions.book("ETHUSDT", "-1.5")
+    fleet.positions.book("SOLUSDT", "7", entry="20", at=opened_at)
+
+    async with fleet.peer() as peer:
+        assert await peer.sweep.agreement() is None
+        rows = await fleet.platform.rows(
+            "SELECT symbol, side, size, entry_price, opened_at FROM position_lifecycles"
+            " WHERE closed_at IS NULL ORDER BY symbol"
+        )
+
+    assert [(row["symbol"], row["side"], row["size"]) for row in rows] == [
+        ("ETHUSDT", "short", Decimal("-1.5")),
+        ("SOLUSDT", "long", 7),
+    ]
+    assert (rows[1]["entry_price"], rows[1]["opened_at"]) == (20, opened_at)
+
+
+async def test_a_start_without_the_position_manager_goes_on_with_what_is_known(fleet):
+    async with fleet.peer():
+        await fleet.updated("BTCUSDT", "0.05")
+    fleet.positions.is_down = True
+
+    async with fleet.peer() as peer:
+        assert "503" in await peer.sweep.agreement()
+        await fleet.seen(peer, "BTCUSDT", "97")
+        await fleet.signal()
+
+
+async def test_an_update_while_the_position_manager_is_down_still_changes_the_size(fleet):
+    async with fleet.peer():
+        await fleet.updated("BTCUSDT", "0.05", entry="100")
+        fleet.positions.is_down = True
+        await fleet.updated("BTCUSDT", "0.02", entry="77")
+
+        row = await fleet.lifecycle()
+    assert (row["size"], row["entry_price"]) == (Decimal("0.02"), 100)
+
+
+async def test_a_silent_price_is_asked_for_and_closes_a_position(fleet):
+    async with fleet.peer() as peer:
+        await fleet.updated("BTCUSDT", "0.05")
+        await fleet.platform.execute(
+            "UPDATE position_lifecycles SET newest_event_at = newest_event_at - interval '6 seconds'"
+        )
+        fleet.features.price = 97.5
+
+        await peer.sweep.watch_silence()
+
+        _, signal = await fleet.signal()
+        assert signal.market_data_snapshot.price == 97.5
+        assert await peer.sweep.coverage() is None
+
+
+async def test_a_position_without_any_price_is_an_alarm_until_one_comes(fleet):
+    async with fleet.peer() as peer:
+        await fleet.updated("BTCUSDT", "0.05")
+        await fleet.platform.execute(
+            "UPDATE position_lifecycles SET newest_event_at = newest_event_at - interval '31 seconds'"
+        )
+
+        await peer.sweep.watch_silence()
+        assert await peer.sweep.coverage() == "no usable price: BTCUSDT"
+        fleet.features.price = 100.0
+        await peer.sweep.watch_silence()
+
+        assert await peer.sweep.coverage() is None
+        assert await fleet.signals() == []
+
+
+async def test_the_greatest_age_closes_a_position_without_any_price(fleet):
+    async with fleet.peer(time_based_exit_enabled=True, time_based_exit_max_hours=1) as peer:
+        await fleet.updated("BTCUSDT", "0.05")
+        await fleet.platform.execute(
+            "UPDATE position_lifecycles SET newest_event_at = newest_event_at - interval '6 seconds',"
+            " opened_at = opened_at - interval '1 hour'"
+        )
+
+        await peer.sweep.watch_silence()
+
+        _, signal = await fleet.signal()
+        assert signal.metadata["exit_reason"] == "max_hold"
+
+
+async def test_an_exit_waits_until_an_entry_just_sent_is_out_of_the_way(fleet):
+    async with fleet.peer() as peer:
+        await fleet.updated("BTCUSDT", "0.05")
+        await fleet.platform.execute(
+            "INSERT INTO signal_outbox (signal_id, kind, strategy_id, symbol, side, amount_quote, payload,"
+            " trace_id, valid_until, state, owner, lease_until, published_at)"
+            " VALUES ($1, 'entry', 'momentum', 'BTCUSDT', 'buy', 100, '{}', 't', now(), 'published', 'x',"
+            " now(), now())",
+            UUID(int=5),
+        )
+        await fleet.seen(peer, "BTCUSDT", "97")
+        await fleet.signal()
+
+    [gap] = await fleet.platform.rows(
+        "SELECT max(created_at) - min(created_at) AS s FROM signal_outbox WHERE symbol = 'BTCUSDT'"
+    )
+    assert gap["s"] >= timedelta(milliseconds=190)
+
+
+def free_port():
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        return unused.getsockname()[1]
+
+
+@asynccontextmanager
+async def served(application):
+    """The application over real HTTP, for a process of its own; yields its port."""
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(application, port=port, log_config=None, lifespan="off"))
+    serving = asyncio.create_task(server.serve())
+    try:
+        yield port
+    finally:
+        server.should_exit = True
+        await serving
+
+
+async def test_a_worker_killed_between_decision_and_publish_still_closes_the_position_once(fleet):
+    fleet.positions.book("BTCUSDT", "0.05")
+    async with served(fleet.positions) as port:
+        environment = {
+            **os.environ,
+            "DATABASE_URL": fleet.database_url,
+            "RABBITMQ_URL": fleet.amqp_url,
+            "POSITION_MANAGER_PORT": str(port),
+            "FEATURE_SERVICE_PORT": str(free_port()),
+            "EXIT_STRATEGY_PORT": str(free_port()),
+        }
+        script = Path(__file__).with_name("dying_exit_strategy.py")
+        dying = await asyncio.create_subprocess_exec(
+            sys.executable, str(script), env=environment, stdout=asyncio.subprocess.DEVNULL
+        )
+        try:
+            await fleet.until("SELECT 1 FROM position_lifecycles WHERE symbol = 'BTCUSDT'")
+            broker = bus.create_broker(fleet.settings(), service="test")
+            await broker.connect()
+            async with asyncio.timeout(PATIENCE_S):
+                while dying.returncode is None:
+                    seen = PriceSeen(symbol="BTCUSDT", price=Decimal(97), timestamp=datetime.now(UTC))
+                    await bus.announce(broker, topology.PRICE_SEEN, seen)
+                    await asyncio.sleep(0.1)
+            await broker.stop()
+        finally:
+            if dying.returncode is None:
+                dying.kill()
+            await dying.wait()
+
+    assert await fleet.signals() == []
+    assert dying.returncode == -9
+    [intent] = await fleet.platform.rows("SELECT signal_id, state, payload FROM signal_outbox")
+    assert intent["state"] == "pending"
+    async with fleet.peer() as peer:
+        await fleet.seen(peer, "BTCUSDT", "96")
+        await peer.sweep.follow_exits()
+        assert await fleet.signals() == []
+        await fleet.platform.execute("UPDATE signal_outbox SET lease_until = now() - interval '1 second'")
+
+        assert await peer.outbox.relay("exit") == 1
+        assert await peer.outbox.relay("exit") == 0
+
+        message, signal = await fleet.signal()
+    assert signal.signal_id == intent["signal_id"]
+    assert message.body.decode() == intent["payload"]

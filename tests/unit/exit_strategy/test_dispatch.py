@@ -1,0 +1,253 @@
+from datetime import timedelta
+from decimal import ROUND_FLOOR, Decimal
+from uuid import UUID
+
+import msgspec
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from tests.unit.exit_strategy.book import START, long, rules, short, tp
+
+from exit_strategy.core.dispatch import (
+    Answer,
+    Done,
+    Flight,
+    Instrument,
+    Issue,
+    Limits,
+    Traffic,
+    Wait,
+    amount_quote,
+    dispatch,
+    part_of,
+)
+from exit_strategy.core.holds import Hold
+from exit_strategy.core.rules import Rules
+
+LIMITS = Limits(
+    reissue=timedelta(seconds=15), entry_gap=timedelta(milliseconds=200), max_order_notional=Decimal(950)
+)
+LOTS = Instrument(lot_size=Decimal("0.001"), min_order_qty=Decimal("0.001"), min_order_value=Decimal(5))
+EXIT_ID = UUID(int=9)
+HALVES = rules(tp((3, 50), (5, 100)))
+
+
+def latched(position=None, rule="stop_loss", **changes):
+    changes = {"latched_rule": rule, "latched_at": START, "last_price": Decimal(98), **changes}
+    return msgspec.structs.replace(position or long(), **changes)
+
+
+def in_flight(**changes):
+    return latched(exit_signal_id=EXIT_ID, generation=1, **changes)
+
+
+def flight(answer=Answer.NONE, **changes):
+    sent = Flight(
+        signal_id=EXIT_ID,
+        rule="stop_loss",
+        stage=0,
+        live_size=Decimal(1),
+        size_to_close=Decimal(1),
+        issued_at=START,
+        answer=answer,
+    )
+    return Traffic(newest_exit=msgspec.structs.replace(sent, **changes))
+
+
+def sends(position, traffic=None, after_s=0.0, of=None):
+    return dispatch(
+        position,
+        of or Rules(),
+        traffic or Traffic(),
+        instrument=LOTS,
+        limits=LIMITS,
+        now=START + timedelta(seconds=after_s),
+    )
+
+
+@pytest.mark.parametrize("position", [long(), short()])
+def test_the_first_exit_carries_the_whole_live_size(position):
+    issue = sends(latched(position))
+
+    assert isinstance(issue, Issue)
+    assert (issue.rule, issue.generation, issue.size) == ("stop_loss", 1, 1)
+    assert issue.amount_quote == Decimal("98.00009800")
+
+
+def test_nothing_is_sent_without_a_latch():
+    assert sends(long()) == Wait(reason=Hold.NOT_LATCHED)
+
+
+WAITS = {
+    "unanswered": (Answer.NONE, 14.9, Hold.EXIT_IN_FLIGHT),
+    "resting": (Answer.RESTING, 14.9, Hold.EXIT_IN_FLIGHT),
+    "refused, the same rule": (Answer.REFUSED, 14.9, Hold.EXIT_REFUSED),
+    "filled, not shown": (Answer.FILLED, 14.9, Hold.FILL_NOT_SHOWN),
+    "filled long ago, not shown": (Answer.FILLED, 15, Hold.POSITION_VIEW_LATE),
+    "filled for ever, not shown": (Answer.FILLED, 86_400, Hold.POSITION_VIEW_LATE),
+}
+
+
+@pytest.mark.parametrize("name", WAITS)
+def test_an_exit_under_way_keeps_the_next_one_back(name):
+    answer, after_s, reason = WAITS[name]
+
+    outcome = sends(in_flight(), flight(answer), after_s)
+
+    assert isinstance(outcome, Wait)
+    assert outcome.reason is reason
+
+
+@pytest.mark.parametrize("answer", [Answer.NONE, Answer.RESTING, Answer.REFUSED])
+def test_an_unanswered_exit_is_issued_again_with_the_live_size(answer):
+    outcome = sends(in_flight(position=long(size="0.6")), flight(answer), 15)
+
+    assert isinstance(outcome, Issue)
+    assert (outcome.generation, outcome.size) == (2, Decimal("0.6"))
+
+
+def test_another_rule_goes_at_once_when_the_exit_before_was_refused():
+    outcome = sends(in_flight(), flight(Answer.REFUSED, rule="take_profit", stage=1), 5)
+
+    assert isinstance(outcome, Issue)
+    assert (outcome.rule, outcome.generation) == ("stop_loss", 2)
+
+
+def test_another_rule_waits_while_the_exit_before_is_pending():
+    outcome = sends(in_flight(), flight(Answer.RESTING, rule="take_profit", stage=1), 5)
+
+    assert outcome == Wait(reason=Hold.EXIT_IN_FLIGHT, until=START + timedelta(seconds=15))
+
+
+def test_the_exit_of_an_earlier_lifecycle_is_waited_for_too():
+    strange = flight(Answer.RESTING, signal_id=UUID(int=77))
+
+    assert isinstance(sends(latched(), strange, 5), Wait)
+    assert isinstance(sends(latched(), strange, 15), Issue)
+
+
+def test_a_filled_exit_of_an_earlier_lifecycle_is_over():
+    assert isinstance(sends(latched(), flight(Answer.FILLED, signal_id=UUID(int=77)), 1), Issue)
+
+
+def test_the_next_part_follows_once_the_position_shows_the_fill():
+    filled = flight(Answer.FILLED, live_size=Decimal(1), filled_size=Decimal("0.4"), answered_at=START)
+
+    outcome = sends(in_flight(position=long(size="0.6")), filled, 1)
+
+    assert isinstance(outcome, Issue)
+    assert (outcome.size, outcome.generation) == (Decimal("0.6"), 2)
+
+
+def test_a_fill_counts_as_shown_when_a_newer_view_has_another_size():
+    filled = flight(Answer.FILLED, live_size=Decimal(1), answered_at=START)
+    shown = in_flight(position=long(size="1.5", newest_event_at=START + timedelta(seconds=1)))
+
+    assert isinstance(sends(shown, filled, 2), Issue)
+
+
+def test_an_exit_waits_for_an_entry_that_was_just_sent():
+    traffic = Traffic(newest_entry_at=START)
+
+    assert sends(latched(), traffic, 0.1) == Wait(
+        reason=Hold.ENTRY_JUST_SENT, until=START + timedelta(milliseconds=200)
+    )
+    assert isinstance(sends(latched(), traffic, 0.2), Issue)
+
+
+def test_a_stage_closes_its_share_floored_to_the_lot():
+    position = latched(long(size="1.555"), rule="take_profit", stage=1)
+
+    assert sends(position, of=HALVES).size == Decimal("0.777")
+
+
+def test_a_stage_that_would_leave_dust_closes_everything():
+    position = latched(long(size="0.1"), rule="take_profit", stage=1)
+
+    assert sends(position, of=HALVES).size == Decimal("0.1")
+
+
+def test_a_stage_is_done_when_its_size_was_filled():
+    half = flight(
+        Answer.FILLED,
+        rule="take_profit",
+        stage=1,
+        size_to_close=Decimal("0.5"),
+        filled_size=Decimal("0.5"),
+        answered_at=START,
+    )
+    position = in_flight(position=long(size="0.5"), rule="take_profit", stage=1)
+
+    assert sends(position, half, 1, of=HALVES) == Done()
+
+
+def test_a_stage_cancelled_half_way_closes_only_the_rest_of_it():
+    half = flight(
+        Answer.REFUSED,
+        rule="take_profit",
+        stage=1,
+        size_to_close=Decimal("0.5"),
+        filled_size=Decimal("0.2"),
+        answered_at=START,
+    )
+    position = in_flight(position=long(size="0.8"), rule="take_profit", stage=1)
+
+    assert sends(position, half, 15, of=HALVES).size == Decimal("0.3")
+
+
+def test_what_no_signal_can_carry_is_held_as_dust():
+    assert sends(latched(long(size="0.0001"))) == Wait(reason=Hold.DUST)
+
+
+def test_a_big_exit_goes_in_parts_below_the_cap_and_none_is_too_small():
+    left, parts = Decimal("20.01"), []
+    while left:
+        issue = sends(latched(long(size=str(left))))
+        assert issue.amount_quote <= 950
+        parts.append(issue.size)
+        left -= issue.size
+
+    assert sum(parts) == Decimal("20.01")
+    assert all(part * 98 >= 5 for part in parts)
+
+
+steps = st.sampled_from(["1", "0.1", "0.01", "0.001", "0.00001", "0.00000001"]).map(Decimal)
+prices = st.decimals("0.00001", "200000", places=8).filter(lambda price: price > 0)
+
+
+@given(lots=st.integers(1, 10_000_000), lot=steps, at=prices)
+def test_the_amount_divided_by_the_sent_price_floors_to_the_size(lots, lot, at):
+    size = lots * lot
+    assume(size * at <= 950)
+    assume(size * at >= Decimal("0.01"))
+    sent_price = Decimal(repr(float(at)))
+
+    amount = Decimal(repr(float(amount_quote(size, sent_price))))
+
+    # As long as the overshoot of a millionth stays below a lot, which 950 of quote currency nearly always is.
+    assume(size / 1_000_000 < lot)
+    assert (amount / sent_price / lot).to_integral_value(ROUND_FLOOR) * lot == size
+
+
+@given(
+    lots=st.integers(1, 1_000_000),
+    lot=st.sampled_from(["0.01", "0.001"]).map(Decimal),
+    at=st.decimals("1", "900", places=2),
+)
+def test_parts_close_exactly_the_size_and_none_exceeds_the_cap(lots, lot, at):
+    instrument = Instrument(lot_size=lot, min_order_qty=lot, min_order_value=Decimal(5))
+    left = lots * lot
+    for _ in range(5):
+        part = part_of(left, at, instrument, Decimal(950))
+        assert 0 < part <= left
+        assert part % lot == 0
+        assert amount_quote(part, at) <= 950
+        rest = left - part
+        assert rest == 0 or rest >= instrument.minimum(at)
+        left = rest
+        if not left:
+            break
+
+
+def test_the_amount_is_rounded_up_never_down():
+    assert amount_quote(Decimal("0.3"), Decimal("0.00000011")) == Decimal("0.00000004")

@@ -1,0 +1,114 @@
+"""A whole fit on a synthetic market: proven, reproducible, and honest where there is nothing to learn."""
+
+import msgspec
+import numpy as np
+import pytest
+import xgboost
+from tests.unit.trainer import market_files
+
+from common import artifacts
+from common.core.calibration import calibrate
+from trainer import fit
+from trainer.core.dataset import Rules as Rows
+from trainer.core.dataset import prepare
+from trainer.core.metrics import classification
+from trainer.core.promotion import Policy, Rules, judge
+from trainer.export import score
+from trainer.job import ONNX, UBJ, ChampionFile
+from trainer.reading import read_split
+
+ROWS = (4000, 1200, 1200)
+HONEST = Rules(policy=Policy.HONEST, min_effective_rows=200, min_accuracy=0.75)
+
+
+def fitted(directory, *, edge, change=lambda frames: frames, **changes):
+    directory.mkdir(exist_ok=True)
+    market_files.write(change(market_files.frames(ROWS, edge=edge)), directory)
+    result = fit.run(market_files.job(ROWS, edge=edge, **changes), directory)
+    assert result.rejection is None
+    return result.fitted
+
+
+def test_a_market_that_can_be_foreseen_gives_a_version_that_is_accepted(tmp_path):
+    found = fitted(tmp_path, edge=0.2)
+
+    assert judge(found.evidence, HONEST).verdict == "accepted"
+    assert found.evidence.effective_rows == 300
+    assert found.parity.decision_flips == 0
+    assert found.parity.relative_difference < 1e-4
+    assert min(found.parity.rows.values()) > 100
+
+
+def test_a_market_without_an_edge_is_never_accepted(tmp_path):
+    assert judge(fitted(tmp_path, edge=0.0).evidence, HONEST).verdict == "refused"
+
+
+def test_a_label_among_the_features_is_quarantined(tmp_path):
+    def leak(frames):
+        return {name: frame.with_columns(hint=frame["target"] * 1.0) for name, frame in frames.items()}
+
+    assert judge(fitted(tmp_path, edge=0.0, change=leak).evidence, HONEST).verdict == "quarantined"
+
+
+def test_the_same_data_and_seed_give_the_same_bytes(tmp_path):
+    one, other = fitted(tmp_path / "one", edge=0.1), fitted(tmp_path / "other", edge=0.1)
+
+    assert one.metrics == other.metrics
+    for name in (ONNX, "model.ubj"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
+
+
+def test_the_model_ends_at_its_best_round(tmp_path):
+    found = fitted(tmp_path, edge=0.2)
+    booster = xgboost.Booster(model_file=tmp_path / UBJ)
+    names = ("train", "validation", "test")
+    splits = [read_split(tmp_path / f"{name}.parquet", name=name, symbol="BTCUSDT") for name in names]
+    rules = Rows(horizon_s=2, min_train_rows=1, excluded=frozenset(["mid_price"]), test_end_ns=None)
+    validation = prepare(*splits, rules).validation
+
+    losses = [
+        classification(
+            np.float64(booster[: rounds + 1].inplace_predict(validation.features)),
+            validation.classes,
+            majority=0,
+        )["log_loss"]
+        for rounds in range(found.rounds)
+    ]
+
+    assert booster.num_boosted_rounds() == found.rounds
+    assert np.argmin(losses) == found.rounds - 1
+
+
+def test_the_golden_rows_are_what_the_served_file_answers(tmp_path):
+    found = fitted(tmp_path, edge=0.1)
+    onnx = (tmp_path / ONNX).read_bytes()
+
+    rows = np.array([[np.nan if v is None else v for v in g.features] for g in found.manifest.golden])
+    answers = score(onnx, rows.astype(np.float32))
+
+    assert answers.tolist() == [list(golden.probabilities) for golden in found.manifest.golden]
+    assert any(None in golden.features for golden in found.manifest.golden)
+    assert any(None not in golden.features for golden in found.manifest.golden)
+    assert sum(calibrate(answers[0].tolist(), found.manifest.calibration)) == pytest.approx(1)
+
+
+def test_a_champion_is_scored_from_its_own_bytes_on_the_same_rows(tmp_path):
+    first = fitted(tmp_path / "first", edge=0.2)
+    root = tmp_path / "models"
+    files = {ONNX: (tmp_path / "first" / ONNX).read_bytes()}
+    named = msgspec.structs.replace(first.manifest, version="v1")
+    sha256 = artifacts.write(root, "v1", named, files)
+    champion = ChampionFile(version="v1", sha256=sha256, root=str(root))
+
+    found = fitted(tmp_path / "second", edge=0.2, champion=champion)
+
+    assert found.evidence.champion.accuracy == pytest.approx(first.evidence.accuracy)
+
+
+def test_a_champion_whose_bytes_changed_does_not_hold_its_place(tmp_path):
+    champion = ChampionFile(version="v1", sha256="ab" * 32, root=str(tmp_path / "models"))
+
+    found = fitted(tmp_path / "second", edge=0.2, champion=champion)
+
+    assert found.evidence.champion is None
+    assert any(note.startswith("champion v1 could not be scored") for note in found.notes)
