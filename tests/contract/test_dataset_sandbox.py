@@ -114,7 +114,7 @@ class FeatureService:
             market, DatasetStore(directory), self._announce, pace=pace, clock=lambda: START
         )
         self.http = httpx.AsyncClient(
-            transport=httpx.ASGITransport(create_app(market, self.builds, api_key="key")),
+            transport=httpx.ASGITransport(create_app(market, self.builds, api_key="key")),  # type: ignore[arg-type]
             base_url="http://feature-service",
             headers={"X-API-Key": "key"},
         )

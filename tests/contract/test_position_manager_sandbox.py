@@ -253,7 +253,7 @@ def test_without_a_database_health_says_so_and_the_rest_fails():
 
 @pytest.mark.parametrize(("written", "status"), [(True, 200), (False, 503)])
 def test_a_balance_sync_takes_no_body(written, status):
-    async def write_balances() -> bool:
+    async def write_balances():
         return written
 
     with TestClient(ws_gateway.create_app(write_balances)) as client:

@@ -76,7 +76,7 @@ async def running(amqp_url: str, directory: Any, pace: Pace) -> AsyncIterator[Ru
     market = Market(series, started_at=datetime.now(UTC), bar_seconds=0.5, history_bars=HISTORY_BARS)
     builds = DatasetBuilds(market, DatasetStore(directory), partial(announce_dataset, amqp_url), pace=pace)
     http = httpx.AsyncClient(
-        transport=httpx.ASGITransport(create_app(market, builds, api_key="sandbox")),
+        transport=httpx.ASGITransport(create_app(market, builds, api_key="sandbox")),  # type: ignore[arg-type]
         base_url="http://feature-service",
         headers=KEY,
         timeout=PATIENCE_S,

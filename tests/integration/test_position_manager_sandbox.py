@@ -34,7 +34,7 @@ class Bench:
         self.database = database
         self.updates: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
         self.http = httpx.AsyncClient(
-            transport=httpx.ASGITransport(create_app(manager, api_key="key")),
+            transport=httpx.ASGITransport(create_app(manager, api_key="key")),  # type: ignore[arg-type]
             base_url="http://position-manager",
             headers={"X-API-Key": "key"},
         )
@@ -53,7 +53,7 @@ class Bench:
         async with asyncio.timeout(PATIENCE_S):
             message = await self.updates.get()
         assert message.delivery_mode == aio_pika.DeliveryMode.PERSISTENT
-        assert len(message.message_id) == 32
+        assert len(message.message_id or "") == 32
         assert message.headers == {}
         return dict(json.loads(message.body))
 

@@ -92,7 +92,7 @@ def test_pnl_is_never_recomputed():
     assert after(("1", "100"), ("-1", "200")).unrealized_pnl_pct is None
 
 
-def order(quantity: str, price: str, order_id: str = "o-1", side: str = "Buy") -> Executed:
+def order(quantity, price, order_id="o-1", side="Buy"):
     return Executed(
         order_id=order_id,
         symbol="BTCUSDT",

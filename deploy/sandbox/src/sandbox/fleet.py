@@ -4,6 +4,7 @@ A bar is short here, so everything that an operator would state in days and perc
 periods of a dataset, the horizon, the exits.
 """
 
+import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -23,6 +24,8 @@ from sandbox.settings import MarketSettings
 from sandbox.supervisor import Supervisor
 
 PROCESSES = ("sandbox", "api", "inference", "trainer", "exit_strategy")
+NEIGHBOURS_LIMIT_S = 20.0
+"""Longest wait for the neighbours before the services are started all the same."""
 MAX_AGE_BARS = 20
 TEST_SHARE = 0.2
 """Of the history; validation gets as much, train the rest."""
@@ -85,6 +88,8 @@ async def running_fleet(
     async with Supervisor(logs=FLOTILLA / "logs", on_line=tell) as supervisor:
         for name in PROCESSES:
             await supervisor.start(name, [sys.executable, "-m", name], environment)
+            if name == "sandbox":  # the others would wait by themselves, and say so
+                await _until_listening(ports["position_manager"])
         yield Fleet(
             addresses={name: f"http://127.0.0.1:{ports[name]}" for name in PROCESSES}, api_key=api_key
         )
@@ -95,6 +100,17 @@ def label_threshold(market: Market, settings: MarketSettings) -> float:
     if not settings.candles:
         return edge_report(settings.sandbox_edge).threshold
     return float(np.quantile(np.abs(_horizon_returns(market)), FLAT_SHARE))
+
+
+async def _until_listening(port: int) -> None:
+    for _ in range(round(NEIGHBOURS_LIMIT_S / 0.1)):
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            await asyncio.sleep(0.1)
+        else:
+            writer.close()
+            return
 
 
 def _addresses(ports: dict[str, int]) -> dict[str, str]:

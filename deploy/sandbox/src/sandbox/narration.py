@@ -16,7 +16,18 @@ QUIET_S = 15.0
 
 # Warnings that belong to a start in any order.
 _EXPECTED = frozenset({"dependency unavailable"})
-_TRAINER_KEYS = ("strategy_id", "symbol", "trigger", "version", "reason", "rows", "state")
+_TRAINER_STORY = frozenset(
+    {
+        "training requested",
+        "dataset requested",
+        "dataset ready",
+        "training started",
+        "training succeeded",
+        "training rejected",
+        "training failed",
+    }
+)
+_TRAINER_KEYS = ("symbol", "trigger", "version", "reason")
 
 
 class Narrator:
@@ -54,10 +65,9 @@ class Narrator:
                 )
             case "version swapped":
                 self._say(now, name, f"[bold green]hot reload: {event['version']} serves now[/bold green]")
-            case phrase if name == "trainer" and event.get("level") == "info" and phrase != "service started":
-                details = {k: v for k, v in event.items() if k in _TRAINER_KEYS and v is not None}
-                shown = "  ".join(f"{key}={value}" for key, value in details.items())
-                self._say(now, name, f"[blue]{escape(str(phrase))}[/blue] [dim]{escape(shown)[:140]}[/dim]")
+            case phrase if phrase in _TRAINER_STORY:
+                details = "  ".join(f"{k}={event[k]}" for k in _TRAINER_KEYS if event.get(k) is not None)
+                self._say(now, name, f"[blue]{escape(str(phrase))}[/blue] [dim]{escape(details)[:160]}[/dim]")
             case "service ready":
                 self._say(now, name, "[green]ready[/green]")
             case phrase if event.get("level") in {"warning", "error", "critical"} and phrase not in _EXPECTED:
@@ -70,8 +80,8 @@ class Narrator:
             if version.version not in self._verdicts_told:
                 self._verdicts_told.add(version.version)
                 colour = "green" if version.verdict == EARNED else "yellow"
-                verdict = f"[bold {colour}]{version.version} {version.verdict}[/bold {colour}]"
-                self._say(now, "promotion", f"{verdict}: {escape(version.sentence or '')}")
+                name = f"[bold {colour}]{version.version}[/bold {colour}]"
+                self._say(now, "promotion", f"{name} {escape(version.sentence or '')}")
 
     def order(self, order: OrderResult, now: datetime) -> None:
         """What became of an order."""

@@ -89,7 +89,8 @@ def judge(evidence: Evidence, rules: Rules) -> Decision:
     by_hand = rules.policy is Policy.MANUAL
     return Decision(
         verdict="accepted",
-        sentence=f"accepted by the {rules.policy} policy: {_figures(evidence)}"
+        sentence=f"accepted by the {rules.policy} policy: {_figures(evidence)}, "
+        f"direction {_span(evidence.direction)}"
         + ("; it waits for an operator to activate it" if by_hand else ""),
         activate=not by_hand,
     )
@@ -146,9 +147,8 @@ def _no_direction(evidence: Evidence) -> Decision | None:
         return None
     return _not(
         "refused",
-        f"no proven sense of direction: the side it leans to is right {direction.mean:+.3f} a row above the "
-        f"best constant side (95 % interval {direction.lower:+.3f} to {direction.upper:+.3f}), although its "
-        f"{_figures(evidence)}",
+        f"no proven sense of direction: the side it leans to is right {_span(direction)} a row above "
+        f"the best constant side, although its {_figures(evidence)}",
     )
 
 
@@ -174,12 +174,15 @@ def _not_accurate(evidence: Evidence, rules: Rules) -> Decision | None:
 
 
 def _figures(evidence: Evidence) -> str:
-    lift = evidence.lift
     return (
         f"test accuracy {evidence.accuracy:.3f} against {evidence.baseline_accuracy:.3f} for always naming "
-        f"class {evidence.majority_label}, lift {lift.mean:+.3f} (95 % interval {lift.lower:+.3f} to "
-        f"{lift.upper:+.3f}, {evidence.effective_rows:,.0f} effective rows)"
+        f"class {evidence.majority_label}, lift {_span(evidence.lift)} on {evidence.effective_rows:,.0f} "
+        "effective rows"
     )
+
+
+def _span(interval: Interval) -> str:
+    return f"{interval.mean:+.3f} (95 % interval {interval.lower:+.3f} to {interval.upper:+.3f})"
 
 
 def _not(verdict: Verdict, why: str) -> Decision:
