@@ -31,6 +31,7 @@ from common.settings import (
     ProcessSettings,
     SettingsGroup,
     StrategySettings,
+    TradingStateSettings,
 )
 
 ROOT = Path(__file__).parent.parent
@@ -48,6 +49,7 @@ SHARED: dict[str, type[SettingsGroup]] = {
     "RabbitMQ, all services": BusSettings,
     "Every process": ProcessSettings,
     "Strategies": StrategySettings,
+    "Trading state": TradingStateSettings,
     "Model storage": ModelStorageSettings,
     "Feature Service": FeatureServiceSettings,
     "Position Manager": PositionManagerSettings,

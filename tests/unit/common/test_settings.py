@@ -17,6 +17,7 @@ def test_every_problem_is_named_at_once_and_no_secret_shown(monkeypatch, capsys)
     monkeypatch.setenv("WARMUP_SIGNAL_FREQUENCY", "0")
     monkeypatch.setenv("WARMUP_RANDOMNESS_LEVEL", "nan")
     monkeypatch.setenv("TRADING_STRATEGIES", "a,a")
+    monkeypatch.setenv("FEATURE_SERVICE_USE_QUEUE", "false")
 
     with pytest.raises(SystemExit) as stopped:
         load(Settings)
@@ -24,7 +25,8 @@ def test_every_problem_is_named_at_once_and_no_secret_shown(monkeypatch, capsys)
     said = capsys.readouterr().err
     assert stopped.value.code == 78
     assert "DATABASE_URL: must start with postgresql://" in said
-    assert "TRADING_STRATEGIES names a strategy twice" in said
+    assert "TRADING_STRATEGIES: names a strategy twice" in said
+    assert "TRADING_SYMBOLS must name the symbols" in said
     for variable in ("INFERENCE_PORT", "WARMUP_SIGNAL_FREQUENCY", "WARMUP_RANDOMNESS_LEVEL"):
         assert f"{variable}: " in said
     assert "s3cret" not in said

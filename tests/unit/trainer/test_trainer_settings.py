@@ -35,7 +35,7 @@ def test_the_defaults_are_the_specifications():
         ({"model_promotion_policy": "newest"}, "MODEL_PROMOTION_POLICY"),
         ({"model_quality_threshold_accuracy": 75}, "MODEL_QUALITY_THRESHOLD_ACCURACY"),
         ({"model_quality_threshold_accuracy": float("nan")}, "MODEL_QUALITY_THRESHOLD_ACCURACY"),
-        ({"trading_strategies": ("a", "a")}, "TRADING_STRATEGIES names a strategy twice"),
+        ({"trading_strategies": ("a", "a")}, "TRADING_STRATEGIES: names a strategy twice"),
         ({"trading_strategies": ("a" * 101,)}, "TRADING_STRATEGIES"),
     ],
 )

@@ -6,6 +6,7 @@ import msgspec
 from common import tracing
 from common.errors import TryAgain, Unusable
 from common.messages import FeatureVector
+from common.neighbour import http_client
 from common.settings import FeatureServiceSettings
 
 MAX_ANSWER_BYTES = 1_000_000
@@ -20,11 +21,10 @@ class FeatureService:
     def __init__(
         self, settings: FeatureServiceSettings, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
-        self._http = httpx.AsyncClient(
-            base_url=settings.feature_service_url(),
-            headers={"X-API-Key": settings.feature_service_api_key.get_secret_value()},
-            timeout=settings.feature_service_timeout_seconds,
-            follow_redirects=False,
+        self._http = http_client(
+            settings.feature_service_url(),
+            settings.feature_service_api_key,
+            timeout_s=settings.feature_service_timeout_seconds,
             transport=transport,
         )
 

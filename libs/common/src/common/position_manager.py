@@ -14,6 +14,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, SecretStr
 
 from common import tracing
 from common.errors import TryAgain, Unusable
+from common.neighbour import http_client
 from common.settings import Port, SettingsGroup
 
 MAX_ANSWER_BYTES = 5_000_000
@@ -77,11 +78,10 @@ class PositionManager:
     def __init__(
         self, settings: PositionManagerSettings, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
-        self._http = httpx.AsyncClient(
-            base_url=settings.position_manager_url(),
-            headers={"X-API-Key": settings.position_manager_api_key.get_secret_value()},
-            timeout=settings.position_manager_timeout_seconds,
-            follow_redirects=False,
+        self._http = http_client(
+            settings.position_manager_url(),
+            settings.position_manager_api_key,
+            timeout_s=settings.position_manager_timeout_seconds,
             transport=transport,
         )
 

@@ -44,6 +44,14 @@ def _scheme(*schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _strategy_ids(ids: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(len(each) <= 100 for each in ids):
+        raise ValueError("a strategy id has 1 to 100 characters")
+    if len(set(ids)) != len(ids):
+        raise ValueError("names a strategy twice")
+    return ids
+
+
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 """`a,b` in the environment, `("a", "b")` in code."""
 
@@ -127,16 +135,21 @@ class ProcessSettings(SettingsGroup):
 class StrategySettings(SettingsGroup):
     """What is traded, and by which strategies."""
 
-    trading_strategies: CommaSeparated = ()
+    trading_strategies: Annotated[CommaSeparated, AfterValidator(_strategy_ids)] = ()
     """Strategy ids, comma separated; empty: one strategy named `default`."""
     trading_symbols: CommaSeparated = ()
     """Symbols to trade, comma separated; empty: all of the stream (polling and training need them named)."""
-    trading_state_initial: TradingState = TradingState.ACTIVE
-    """State while nothing is stored: HALTED is advised for the first day beside real money."""
 
     def strategies(self) -> tuple[str, ...]:
         """The strategy ids that the fleet runs."""
         return self.trading_strategies or ("default",)
+
+
+class TradingStateSettings(SettingsGroup):
+    """How much may be traded before anybody said so."""
+
+    trading_state_initial: TradingState = TradingState.ACTIVE
+    """State while nothing is stored: HALTED is advised for the first day beside real money."""
 
 
 class ModelStorageSettings(SettingsGroup):

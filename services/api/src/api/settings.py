@@ -11,6 +11,7 @@ from common.settings import (
     Port,
     ProcessSettings,
     StrategySettings,
+    TradingStateSettings,
 )
 
 
@@ -23,7 +24,14 @@ def _sendable(key: SecretStr) -> SecretStr:
     return key
 
 
-class Settings(DatabaseSettings, BusSettings, ProcessSettings, StrategySettings, ModelStorageSettings):
+class Settings(
+    DatabaseSettings,
+    BusSettings,
+    ProcessSettings,
+    StrategySettings,
+    TradingStateSettings,
+    ModelStorageSettings,
+):
     """Everything that an operator can say to the API."""
 
     database_statement_timeout_ms: PositiveInt = 5_000

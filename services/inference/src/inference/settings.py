@@ -15,6 +15,7 @@ from common.settings import (
     Port,
     ProcessSettings,
     StrategySettings,
+    TradingStateSettings,
 )
 from inference.core.case import Limits
 from inference.core.model import ModelPolicy
@@ -30,6 +31,7 @@ class Settings(
     BusSettings,
     ProcessSettings,
     StrategySettings,
+    TradingStateSettings,
     ModelStorageSettings,
     FeatureServiceSettings,
     PositionManagerSettings,
@@ -116,14 +118,6 @@ class Settings(
                 (
                     self.feature_service_use_queue or bool(self.trading_symbols),
                     "TRADING_SYMBOLS must name the symbols to poll when FEATURE_SERVICE_USE_QUEUE is false",
-                ),
-                (
-                    all(0 < len(strategy) <= 100 for strategy in self.trading_strategies),
-                    "TRADING_STRATEGIES: a strategy id has 1 to 100 characters",
-                ),
-                (
-                    len(set(self.trading_strategies)) == len(self.trading_strategies),
-                    "TRADING_STRATEGIES names a strategy twice",
                 ),
             )
             if not holds

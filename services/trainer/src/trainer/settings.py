@@ -10,8 +10,10 @@ from common.settings import (
     CommaSeparated,
     DatabaseSettings,
     FeatureServiceSettings,
+    ModelStorageSettings,
     Port,
     ProcessSettings,
+    StrategySettings,
 )
 from trainer.core import promotion
 from trainer.core.periods import Lengths
@@ -23,18 +25,18 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 
 
-class Settings(DatabaseSettings, BusSettings, ProcessSettings, FeatureServiceSettings):
+class Settings(
+    DatabaseSettings,
+    BusSettings,
+    ProcessSettings,
+    StrategySettings,
+    ModelStorageSettings,
+    FeatureServiceSettings,
+):
     """Everything that an operator can say to a trainer."""
 
     trainer_port: Port = 4502
     """Port of health and metrics."""
-    trading_strategies: CommaSeparated = ()
-    """Strategy ids, comma separated; empty: one strategy named `default`."""
-    trading_symbols: CommaSeparated = ()
-    """Symbols to trade, comma separated; a model is trained on the first. Empty: none is trained unasked."""
-
-    model_storage_path: Path = Path("/models")
-    """Directory of the trained versions; inference reads it."""
     feature_service_dataset_storage_path: Path = Path("/datasets")
     """Directory for datasets while a model is trained on them."""
     feature_service_dataset_build_timeout_seconds: PositiveFloat = 3600.0
@@ -102,24 +104,12 @@ class Settings(DatabaseSettings, BusSettings, ProcessSettings, FeatureServiceSet
                     < self.feature_service_dataset_build_timeout_seconds,
                     "FEATURE_SERVICE_DATASET_POLL_INTERVAL_SECONDS must be below _BUILD_TIMEOUT_SECONDS",
                 ),
-                (
-                    all(0 < len(strategy) <= 100 for strategy in self.trading_strategies),
-                    "TRADING_STRATEGIES: a strategy id has 1 to 100 characters",
-                ),
-                (
-                    len(set(self.trading_strategies)) == len(self.trading_strategies),
-                    "TRADING_STRATEGIES names a strategy twice",
-                ),
             )
             if not holds
         ]
         if wrong:
             raise ValueError("; ".join(wrong))
         return self
-
-    def strategies(self) -> tuple[str, ...]:
-        """The strategy ids to train for."""
-        return self.trading_strategies or ("default",)
 
     def lengths(self) -> Lengths:
         """How long each split is."""
