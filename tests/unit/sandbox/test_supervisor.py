@@ -90,6 +90,7 @@ def test_the_delay_doubles_up_to_ten_seconds(deaths_in_a_row, delay_s):
 async def test_a_killed_service_comes_back_as_another_process(tmp_path, lines):
     async with Supervisor(tmp_path, lines, _QUICK) as supervisor:
         await supervisor.start("worker", shell("echo up; exec sleep 60"), ENVIRONMENT)
+        await lines.until(lambda seen: "up" in seen)
         first = supervisor.pid("worker")
         assert first is not None
 
