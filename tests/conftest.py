@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -18,6 +19,12 @@ from sandbox.servers import FLOTILLA, Servers, private_servers
 _TEMPLATE = "flotilla_template"
 _RUN = secrets.token_hex(4)
 _number = count()
+
+
+def pytest_configure() -> None:
+    """Ctrl-C works for whatever the tests start, also where the run itself was put in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ from common.messages import FeatureVector, TradingSignal
 from common.position_manager import Position
 from common.settings import BusSettings, DatabaseSettings
 from common.signal_outbox import SignalOutbox
+from inference import emission
 from inference.core.model import ModelPolicy
 from inference.core.warmup import WarmUp
 from inference.models import Serving
@@ -84,6 +85,9 @@ class Held:
 
     def __init__(self, size="0"):
         self.size = size
+
+    def invalidate(self, symbol):
+        """Nothing is remembered."""
 
     async def position(self, symbol):
         if self.size is None:
@@ -240,6 +244,32 @@ async def test_an_unknown_position_stops_every_entry(database_url, platform, amq
 
         assert (await skips(worker, platform))["position_unknown"] == 1
     assert await signals_on_the_wire(amqp_url) == []
+
+
+async def test_a_state_that_changes_while_a_decision_is_made_is_honoured(
+    database_url, platform, amqp_url, monkeypatch
+):
+    emitting = emission.emitting
+
+    def halted_first(*arguments):
+        return _after(
+            platform.execute("INSERT INTO trading_states VALUES ('fleet', 'HALTED', 'me', 'now', now())"),
+            emitting(*arguments),
+        )
+
+    monkeypatch.setattr(emission, "emitting", halted_first)
+    async with replica(database_url, amqp_url, policy()) as worker:
+        await feed(worker)
+
+        assert (await skips(worker, platform))["trading_halted"] == 1
+    assert await signals_on_the_wire(amqp_url) == []
+
+
+@asynccontextmanager
+async def _after(first, then):
+    await first
+    async with then as entered:
+        yield entered
 
 
 async def test_nothing_held_is_nothing_to_sell(worker, platform, amqp_url):

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import aio_pika
@@ -307,7 +307,7 @@ async def test_no_signal_mixes_versions_while_they_are_swapped_under_traffic(
         assert described["threshold"] == pytest.approx(0.5 + number / 100)
 
 
-async def test_prices_are_announced_when_they_move_and_not_from_a_frozen_feed(engine, amqp_url, database_url):
+async def test_prices_are_announced_when_they_move_the_newest_in_the_end(engine, amqp_url, database_url):
     await Platform(database_url).open()
     broker = bus.create_broker(BusSettings(rabbitmq_url=SecretStr(amqp_url)), service="test")
     await bus.connect(broker, topology.TRADING_SIGNALS)
@@ -316,20 +316,25 @@ async def test_prices_are_announced_when_they_move_and_not_from_a_frozen_feed(en
     exchange = await channel.declare_exchange("flotilla.price_seen", "fanout", durable=True)
     queue = await channel.declare_queue(exclusive=True)
     await queue.bind(exchange)
-    outbox = SignalOutbox(engine, broker, owner="test")
+    prices = PriceFeed(broker)
     models = ServedModels(("momentum",), None, engine)
-    worker = Worker(policy(), engine, outbox, models=models, positions=Held(), prices=PriceFeed(broker))
+    outbox = SignalOutbox(engine, broker, owner="test")
+    worker = Worker(policy(), engine, outbox, models=models, positions=Held(), prices=prices)
+    heard = []
 
-    await worker.on_vector(vector(price=99.0, age_s=0.5), redelivered=False)
-    await worker.on_vector(vector(price=100.5), redelivered=False)
-    await worker.on_vector(
-        vector(price=100.5, at=datetime.now(UTC) + timedelta(milliseconds=5)), redelivered=False
-    )
+    async with BackgroundTasks() as tasks:
+        tasks.start(prices.run())
+        await worker.on_vector(vector(price=99.0, age_s=0.5), redelivered=False)
+        for price in (100.5, 101.5, 102.5, 102.5):
+            await worker.on_vector(vector(price=price), redelivered=False)
+        async with asyncio.timeout(5), queue.iterator() as messages:
+            async for message in messages:
+                heard.append(msgspec.json.decode(message.body)["price"])
+                if heard[-1] == "102.5":
+                    break
 
-    async with asyncio.timeout(5):
-        while (message := await queue.get(fail=False, no_ack=True)) is None:
-            await asyncio.sleep(0.02)
-    assert msgspec.json.decode(message.body)["price"] == "100.5"
+    assert "99.0" not in heard  # from a market that was not seen to move
+    assert len(heard) <= 3
     assert await queue.get(fail=False, no_ack=True) is None
     await connection.close()
     await broker.stop()

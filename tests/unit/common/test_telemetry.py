@@ -42,10 +42,28 @@ def test_a_line_carries_the_bound_trace_id(lines):
 
 
 def test_passwords_in_urls_and_endless_values_are_cut(lines):
-    structlog.get_logger("inference.test").error("failed", reason="amqp://u:s3cret@h/", body="x" * 5000)
+    log = structlog.get_logger("inference.test")
+
+    log.error("failed", reason="amqp://u:s3cret@h/", body="x" * 5000, facts={"url": ["http://a:s3cret@b"]})
 
     assert lines()[0]["reason"] == "amqp://u:***@h/"
+    assert lines()[0]["facts"] == {"url": ["http://a:***@b"]}
     assert len(lines()[0]["body"]) == 2000
+
+
+def test_the_end_of_a_long_traceback_is_kept(lines):
+    def deep(left):
+        if left:
+            deep(left - 1)
+        raise ValueError("what it was about")
+
+    try:
+        deep(60)
+    except ValueError:
+        structlog.get_logger("inference.test").exception("failed")
+
+    assert lines()[0]["exception"].endswith("ValueError: what it was about")
+    assert len(lines()[0]["exception"]) < 2100
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def _announce(settings: DemoSettings, market: Market, narrator: Narrator) -> Non
             f"synthetic market, seed {settings.seed}: whoever knew the truth would beat the majority class "
             f"({truth.majority_rate:.3f}) by {truth.lift:.3f}"
         )
-    narrator.step("promotion policy: honest (lift over the majority class, and not worse than the champion)")
+    narrator.step("promotion policy: honest (lift, sense of direction, not worse than the champion)")
 
 
 async def _prepare_platform(run: PaperRun) -> None:
@@ -212,7 +212,8 @@ async def _lacking(
     narrator: Narrator,
     progress: Progress,
 ) -> list[str]:
-    hot_reloads = progress.events["version swapped"]
+    # A worker that was restarted in between loads at its start what it would have swapped to.
+    hot_reloads = progress.events["version swapped"] + progress.events["version loaded"]
     try:
         chapter = await story.told_so_far(database, api, progress.began, hot_reloads)
     except httpx.HTTPError:

@@ -63,7 +63,7 @@ class Narrator:
                 self._say(
                     now, event["symbol"], f"{_price(_number(event.get('price')))}  [bold]EXIT[/bold] {rule}"
                 )
-            case "version swapped":
+            case "version swapped" | "version loaded":
                 self._say(now, name, f"[bold green]hot reload: {event['version']} serves now[/bold green]")
             case phrase if phrase in _TRAINER_STORY:
                 details = "  ".join(f"{k}={event[k]}" for k in _TRAINER_KEYS if event.get(k) is not None)

@@ -34,6 +34,8 @@ IN_PLACE_DELAYS_S = (0.1, 0.3, 1.0)
 """Waits between attempts at one message before it is handed back (TryAgain) or dead-lettered (a bug)."""
 REQUEUE_DELAY_S = 1.0
 """Pause before a message is handed back, so that a queue of them does not spin."""
+ANNOUNCE_TIMEOUT_S = 1.0
+"""Longest that a hint may hold up whoever gives it."""
 PUBLISH_TIMEOUT_S = 5.0
 """Longest wait for a confirm; after it the outcome is unknown."""
 
@@ -138,9 +140,10 @@ async def announce(broker: RabbitBroker, exchange: RabbitExchange, message: Mess
         headers={tracing.HEADER: tracing.current()},
     )
     try:
-        # Kept by FastStream; publishing to an exchange that is not there would close the channel.
-        await broker.declare_exchange(exchange)
-        await broker.publish(announcement, exchange=exchange, mandatory=False, timeout=PUBLISH_TIMEOUT_S)
+        async with asyncio.timeout(ANNOUNCE_TIMEOUT_S):
+            # Kept by FastStream; publishing to an exchange that is not there would close the channel.
+            await broker.declare_exchange(exchange)
+            await broker.publish(announcement, exchange=exchange, mandatory=False)
     except _BROKER_AWAY as error:
         log.debug(Event.ANNOUNCEMENT_LOST, exchange=exchange.name, reason=repr(error))
 
@@ -240,7 +243,9 @@ async def _attempt(call_next: Call, msg: StreamMessage[Any]) -> None:
 
 async def _publish(broker: RabbitBroker, queue: str, message: aio_pika.Message) -> None:
     try:
-        await broker.publish(message, routing_key=queue, mandatory=True, timeout=PUBLISH_TIMEOUT_S)
+        # Around the whole call: waiting for a connection that is being restored counts, too.
+        async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+            await broker.publish(message, routing_key=queue, mandatory=True)
     except (aio_pika.exceptions.DeliveryError, aio_pika.exceptions.PublishError) as error:
         raise Unroutable(
             f"no queue {queue} on the broker: declare it, or start the service that consumes it"

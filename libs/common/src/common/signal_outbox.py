@@ -161,8 +161,33 @@ class SignalOutbox:
         """Intents of `kind` whose owner went silent are finished; returns how many were taken.
 
         One past its validity is expired, unless the Order Manager already holds an order for it: then only
-        the record was missing.
+        the record was missing. Not for exits: what they were decided on may have changed.
         """
+        taken = await self._take_lapsed(kind)
+        for claim, has_order in taken:
+            with tracing.bound(claim.trace_id):
+                if has_order:
+                    await self._settle(claim, Fate.PUBLISHED, None)
+                else:
+                    await self.publish(claim)
+        return len(taken)
+
+    async def expire_lapsed(self, kind: Kind) -> int:
+        """Intents of `kind` whose owner went silent end without being sent; returns how many were taken.
+
+        One that the Order Manager holds an order for is recorded as published. Whoever decides again finds
+        the others expired.
+        """
+        taken = await self._take_lapsed(kind)
+        for claim, has_order in taken:
+            with tracing.bound(claim.trace_id):
+                if has_order:
+                    await self._settle(claim, Fate.PUBLISHED, None)
+                else:
+                    await self._settle(claim, Fate.EXPIRED, "its worker went silent before it was confirmed")
+        return len(taken)
+
+    async def _take_lapsed(self, kind: Kind) -> list[tuple[Claim, bool]]:
         lapsed = (
             select(signal_outbox.c.signal_id)
             .where(
@@ -181,14 +206,7 @@ class SignalOutbox:
                 .values(self._ownership())
                 .returning(signal_outbox, exists().where(orders.c.signal_id == signal_outbox.c.signal_id))
             )
-            taken = [(_claim_of(row), bool(row[-1])) for row in rows]
-        for claim, has_order in taken:
-            with tracing.bound(claim.trace_id):
-                if has_order:
-                    await self._settle(claim, Fate.PUBLISHED, None)
-                else:
-                    await self.publish(claim)
-        return len(taken)
+            return [(_claim_of(row), bool(row[-1])) for row in rows]
 
     def _ownership(self) -> dict[str, object]:
         return {

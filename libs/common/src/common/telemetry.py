@@ -23,7 +23,7 @@ class Event(Named):
         "service started",
         "The process runs and answers health checks; it may still wait for others.",
     )
-    SERVICE_READY = "service ready", "Broker and database answered; messages are being consumed."
+    SERVICE_READY = "service ready", "The broker answered; messages are being consumed."
     SERVICE_STOPPED = "service stopped", "The process finished what it had begun and ends."
     DEPENDENCY_UNAVAILABLE = (
         "dependency unavailable",
@@ -87,8 +87,8 @@ def configure_logging(service: str, level: str, stream: TextIO | None = None) ->
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
-                _harmless,
-                structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
+                _shortened,
+                _rendered,
             ],
         )
     )
@@ -112,8 +112,19 @@ def _named(service: str) -> structlog.types.Processor:
     return add_service
 
 
-def _harmless(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _shortened(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for key, value in event.items():
-        if isinstance(value, str):
-            event[key] = without_credentials(value[:MAX_VALUE_CHARACTERS])
+        if isinstance(value, str) and len(value) > MAX_VALUE_CHARACTERS:
+            # The end of a traceback names the error; the end of anything else is more of the same.
+            half = MAX_VALUE_CHARACTERS // 2
+            cut = f"{value[:half]} … {value[-half:]}" if key == "exception" else value[:MAX_VALUE_CHARACTERS]
+            event[key] = cut
     return event
+
+
+_json = structlog.processors.JSONRenderer(ensure_ascii=False, default=str)
+
+
+def _rendered(logger: object, name: str, event: MutableMapping[str, Any]) -> str:
+    # Masked as a line, so that nothing nested escapes.
+    return without_credentials(str(_json(logger, name, event)))

@@ -34,14 +34,14 @@ def create_app(settings: Settings) -> ASGIApp:
     manager = PositionManager(settings)
     positions = CachedPositions(manager, settings)
     models = ServedModels(settings.strategies(), settings.model_storage_path, engine)
-    worker = Worker(
-        _policy(settings), engine, outbox, models=models, positions=positions, prices=PriceFeed(broker)
-    )
+    prices = PriceFeed(broker)
+    worker = Worker(_policy(settings), engine, outbox, models=models, positions=positions, prices=prices)
     features = FeatureService(settings)
     work = [
         lambda: every(RELAY_INTERVAL_S, lambda: outbox.relay("entry")),
         lambda: every(FLUSH_INTERVAL_S, lambda: worker.skips.flush(engine)),
         lambda: every(REGISTRY_INTERVAL_S, models.refresh),
+        prices.run,
     ]
     handlers.subscribe_to_activations(broker, models)
     handlers.subscribe_to_position_changes(broker, positions)

@@ -18,6 +18,10 @@ class Event(Named):
         "position not read",
         "The Position Manager gave no usable answer (`reason`); the skip says position_unknown.",
     )
+    REGISTRY_NOT_READ = (
+        "registry not read",
+        "An activation was announced and the registry did not answer; it is asked again within 10 s.",
+    )
     VERSION_LOADED = "version loaded", "A worker that has just started serves the active version."
     VERSION_SWAPPED = "version swapped", "A running worker serves another version from this moment on."
     VERSION_REFUSED = (

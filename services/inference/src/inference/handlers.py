@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import structlog
 from faststream.rabbit import RabbitBroker
+from sqlalchemy.exc import SQLAlchemyError
 
 from common import topology, tracing
 from common.bus import Delivery, decoding
@@ -41,7 +42,11 @@ def subscribe_to_activations(broker: RabbitBroker, models: ServedModels) -> None
         decoder=decoding(VersionActivated),
     )
     async def on_activated(_: Delivery[VersionActivated]) -> None:
-        await models.refresh()
+        try:
+            await models.refresh()
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            # Only a hint: the poll will find what the registry says.
+            log.warning(Event.REGISTRY_NOT_READ, reason=str(error).splitlines()[0])
 
 
 def subscribe_to_position_changes(broker: RabbitBroker, positions: CachedPositions) -> None:

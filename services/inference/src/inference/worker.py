@@ -15,11 +15,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from common import tracing
 from common.core.ids import entry_signal_id
-from common.core.trading_state import TradingState
+from common.core.trading_state import TradingState, trading_state
 from common.errors import FleetError
 from common.messages import FeatureVector, MarketSnapshot
 from common.position_manager import Position
 from common.signal_outbox import Claim, SignalOutbox
+from common.trading_states import stored_states
 from inference import emission, situation
 from inference.core import model, warmup
 from inference.core.case import Case, Limits, Screening
@@ -63,6 +64,9 @@ class Positions(Protocol):
     async def position(self, symbol: str) -> Position | None:
         """The open position; None: flat. Raises FleetError where that is unknown."""
 
+    def invalidate(self, symbol: str) -> None:
+        """What was remembered of `symbol` is forgotten."""
+
 
 class Worker:
     """Turns vectors into signals or skips; one symbol at a time, different symbols side by side."""
@@ -100,7 +104,7 @@ class Worker:
         async with self._locks[symbol]:
             seen = self._screened(vector)
             if isinstance(seen, MarketSnapshot):
-                await self._prices.note(vector, seen)
+                self._prices.note(vector, seen)
             for strategy_id in self._policy.strategies:
                 with tracing.bound(tracing.current(), strategy_id=strategy_id, symbol=symbol):
                     await self._decide_for(strategy_id, vector, seen, redelivered=redelivered)
@@ -191,7 +195,7 @@ class Worker:
             )
             balance_at = known.balance.received_at if known.balance else None
             ledger = await emission.read_ledger(connection, key, limits, _utcnow(), balance_at)
-        known = msgspec.structs.replace(known, live_size=await self._live_size(key.symbol))
+        known = msgspec.structs.replace(known, live_size=await self._live_size(key.symbol, proposal))
         case = Case(
             strategy_id=key.strategy_id,
             signal_id=key.signal_id,
@@ -210,7 +214,11 @@ class Worker:
         async with emission.emitting(self._engine, limits, _utcnow()) as connection:
             now = _utcnow()
             ledger = await emission.read_ledger(connection, key, limits, now, balance_at)
-            case = msgspec.structs.replace(case, ledger=ledger, now=now)
+            state = trading_state(
+                await stored_states(connection), key.strategy_id, self._policy.state_initial
+            )
+            known = msgspec.structs.replace(known, state=state)
+            case = msgspec.structs.replace(case, situation=known, ledger=ledger, now=now)
             if isinstance(decision := decide(case), Skip):
                 return self._remembered(decision, key)
             claim = await self._outbox.claim(
@@ -227,7 +235,10 @@ class Worker:
         _log_emitted(decision)
         return claim
 
-    async def _live_size(self, symbol: str) -> Decimal | None:
+    async def _live_size(self, symbol: str, proposal: Proposal) -> Decimal | None:
+        if proposal.side == "sell":
+            # A remembered long may be sold already: selling it again would open a short.
+            self._positions.invalidate(symbol)
         try:
             position = await self._positions.position(symbol)
         except FleetError as error:

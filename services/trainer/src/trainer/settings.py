@@ -59,7 +59,7 @@ class Settings(
     model_training_max_duration_seconds: PositiveFloat = 1800.0
     """A training (download and fit) is ended then, in seconds."""
     model_training_retry_seconds: PositiveFloat = 300.0
-    """Pause before a strategy without a version is trained anew; doubles with each run without one."""
+    """Pause before a strategy without any version is trained anew, in seconds; doubles each time."""
     model_training_threads: PositiveInt = 2
     """Threads of a fit."""
     model_excluded_features: CommaSeparated = ("mid_price",)
