@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.errors import Conflict, NotFound, Unusable
+from common.messages import VersionActivated
 from common.tables import activations as activation_rows
 from common.tables import model_quality_metrics, model_version_numbers, model_versions
 
@@ -326,6 +327,18 @@ async def activations(connection: AsyncConnection, strategy_id: str, limit: int 
     return [msgspec.convert(row, Activation) for row in rows.mappings()]
 
 
+def announced(active: Active, trace_id: str) -> VersionActivated:
+    """What inference is told of the activation."""
+    return VersionActivated(
+        strategy_id=active.strategy_id,
+        version=active.version,
+        epoch=active.epoch,
+        sha256=active.sha256,
+        activated_at=active.activated_at.astimezone(UTC),
+        trace_id=trace_id,
+    )
+
+
 async def _begin_epoch(
     connection: AsyncConnection,
     strategy_id: str,
@@ -408,11 +421,8 @@ def _row_of(metric: NewMetric, version: ModelVersion) -> dict[str, Any]:
 
 def _version_of(row: RowMapping) -> ModelVersion:
     moments = {name: row[name].replace(tzinfo=UTC) for name in ("trained_at", "created_at", "updated_at")}
-    # SQLAlchemy's column keys are a kind of str that msgspec does not take for one.
-    columns = {str(name): value for name, value in row.items()}
-    return msgspec.convert(
-        {**columns, **moments, "strategy_id": row["strategy_id"] or DEFAULT_STRATEGY}, ModelVersion
-    )
+    changed = {**moments, "strategy_id": row["strategy_id"] or DEFAULT_STRATEGY}
+    return msgspec.convert({**_plain(row), **changed}, ModelVersion)
 
 
 def _metric_of(row: RowMapping) -> Metric:
@@ -423,7 +433,7 @@ def _metric_of(row: RowMapping) -> Metric:
     return msgspec.convert({**_plain(row), **changed}, Metric)
 
 
-# SQLAlchemy's names are not always plain strings, which msgspec insists on.
+# SQLAlchemy's column keys are a kind of str that msgspec does not take for one.
 def _plain(row: RowMapping) -> dict[str, Any]:
     return {str(name): value for name, value in row.items()}
 

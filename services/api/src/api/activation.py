@@ -1,28 +1,31 @@
-"""Putting a version to work, and going back: checked, committed, then announced."""
+"""Putting a version to work, going back, and taking it away: checked, committed, then announced."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import structlog
 from faststream.rabbit import RabbitBroker
-from litestar import post
+from litestar import get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, JSONBody, PathParameter
+from litestar.params import FromPath, JSONBody
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from api.core.versions import Objection, is_version_name, objection
 from api.events import Event
 from api.models import Version, named, names_a_version, shown
-from api.parameters import STORABLE, Reason, StrategyId
+from api.parameters import Limit, Reason, StrategyId, StrategyPath
 from api.problems import Refused, documented
 from api.settings import Settings
+from api.trading import Strategy, standing
 from common import artifacts, bus, model_registry, topology, tracing
+from common.core.trading_state import trading_state
 from common.errors import Conflict, NotFound, Unusable
-from common.messages import VersionActivated
 from common.model_registry import Active
+from common.trading_states import stored_states
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +41,7 @@ class Activation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     strategy_id: StrategyId | None = None
     """Has to be the version's own; a guard against the wrong version."""
     force: bool = False
-    """Also a refused or quarantined version; needs a reason."""
+    """Also a version that its verdict does not speak for; needs a reason."""
     reason: Reason | None = None
     """Kept with the activation."""
     expected_epoch: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
@@ -53,7 +56,32 @@ class Rollback(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     to: str | None = None
     """The version to go back to; without: the one before the current."""
     force: bool = False
-    """Also to a refused or quarantined version."""
+    """Also to a version that its verdict does not speak for."""
+
+
+class Deactivation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Take the version away."""
+
+    reason: Reason
+    """Kept with the entry."""
+
+
+class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """Who made which version the one to trade with, when and why."""
+
+    epoch: int
+    version: str | None
+    """Null: it was taken away, the strategy warmed up."""
+    actor: str
+    reason: str
+    activated_at: datetime
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest entries first."""
+
+    items: list[HistoryEntry]
+    limit: int
 
 
 @post(
@@ -73,7 +101,7 @@ async def activate(
 ) -> Version:
     """The version's strategy trades with it from now on, in every worker.
 
-    409 when its verdict is against it and `force` is not set, when its files are missing or changed, when it
+    409 when its verdict does not speak for it and `force` is not set, when its files are missing or changed, when it
     is another strategy's, or when somebody else was first.
     """
     return await _activate(engine, broker, settings.model_storage_path, version, data)
@@ -109,7 +137,7 @@ async def roll_back(
     engine: NamedDependency[AsyncEngine],
     broker: NamedDependency[RabbitBroker],
     settings: NamedDependency[Settings],
-    strategy_id: Annotated[str, PathParameter(max_length=100, pattern=STORABLE)],
+    strategy_id: StrategyPath,
     data: JSONBody[Rollback],
 ) -> Version:
     """The strategy trades with the version before the current one again, or with the one named."""
@@ -122,6 +150,50 @@ async def roll_back(
         )
 
     return await _put_to_work(engine, broker, settings.model_storage_path, change, data)
+
+
+@post(
+    "/strategies/{strategy_id:str}/deactivate",
+    operation_id="DeactivateStrategy",
+    summary="Take a strategy's version away",
+    status_code=200,
+    responses=documented(404, 409, 413),
+)
+async def deactivate(
+    engine: NamedDependency[AsyncEngine],
+    broker: NamedDependency[RabbitBroker],
+    settings: NamedDependency[Settings],
+    strategy_id: StrategyPath,
+    data: JSONBody[Deactivation],
+) -> Strategy:
+    """The strategy warms up from now on, in every worker. 409 when no version of it is active."""
+    async with engine.begin() as connection:
+        if await model_registry.active_for(connection, strategy_id) is None:
+            _check_traded(strategy_id, settings)
+        active = await model_registry.deactivate(connection, strategy_id, actor=ACTOR, reason=data.reason)
+        states = await stored_states(connection)
+    await _tell(broker, active, reason=data.reason, forced=False)
+    return standing(strategy_id, active, trading_state(states, strategy_id, settings.trading_state_initial))
+
+
+@get(
+    "/strategies/{strategy_id:str}/activations",
+    operation_id="ListActivations",
+    summary="History of a strategy",
+    responses=documented(404),
+)
+async def list_activations(
+    engine: NamedDependency[AsyncEngine],
+    settings: NamedDependency[Settings],
+    strategy_id: StrategyPath,
+    limit: Limit = 100,
+) -> History:
+    """What the strategy traded with and who decided so, the newest entry first."""
+    async with engine.connect() as connection:
+        found = await model_registry.activations(connection, strategy_id, limit)
+    if not found:
+        _check_traded(strategy_id, settings)
+    return History(items=msgspec.convert(found, list[HistoryEntry], from_attributes=True), limit=limit)
 
 
 async def _activate(
@@ -164,16 +236,21 @@ async def _put_to_work(
         if against:
             raise Refused(against)
         await _verify(storage, active)
+    await _tell(broker, active, reason=wanted.reason, forced=wanted.force)
+    return shown(version)
+
+
+async def _tell(broker: RabbitBroker, active: Active, *, reason: str | None, forced: bool) -> None:
     log.info(
         Event.VERSION_ACTIVATED,
         strategy_id=active.strategy_id,
         version=active.version,
         epoch=active.epoch,
-        forced=wanted.force,
-        reason=wanted.reason,
+        forced=forced,
+        reason=reason,
     )
-    await bus.announce(broker, topology.MODEL_ACTIVATED, _announcement(active))
-    return shown(version)
+    announcement = model_registry.announced(active, tracing.current())
+    await bus.announce(broker, topology.MODEL_ACTIVATED, announcement)
 
 
 async def _verify(storage: Path, active: Active) -> None:
@@ -192,12 +269,7 @@ def _recorded(wanted: Activation | Rollback) -> str:
     return f"forced: {reason}" if wanted.force else reason
 
 
-def _announcement(active: Active) -> VersionActivated:
-    return VersionActivated(
-        strategy_id=active.strategy_id,
-        version=active.version,
-        epoch=active.epoch,
-        sha256=active.sha256,
-        activated_at=active.activated_at,
-        trace_id=tracing.current(),
-    )
+# A strategy that has a history is one, though it may not be traded any more.
+def _check_traded(strategy_id: str, settings: Settings) -> None:
+    if strategy_id not in settings.strategies():
+        raise NotFound("no such strategy: TRADING_STRATEGIES names those that there are")

@@ -68,8 +68,15 @@ def _version_1(settings: Settings, engine: AsyncEngine, broker: RabbitBroker) ->
         "/api/v1",
         route_handlers=[
             _tagged("models", models.list_models, models.get_model, models.list_metrics),
-            _tagged("activation", activation.activate, activation.activate_by_name, activation.roll_back),
-            _tagged("training", training.trigger, training.status),
+            _tagged(
+                "activation",
+                activation.activate,
+                activation.activate_by_name,
+                activation.roll_back,
+                activation.deactivate,
+                activation.list_activations,
+            ),
+            _tagged("training", training.trigger, training.status, training.list_runs, training.get_run),
             _tagged("trading", trading.list_strategies, trading.list_signals, trading.list_positions),
             _tagged("monitoring", monitoring.skip_metrics),
         ],

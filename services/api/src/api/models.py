@@ -82,9 +82,7 @@ def names_a_version(connection: ASGIConnection[Any, Any, Any, Any], _: object) -
 async def list_models(
     engine: NamedDependency[AsyncEngine],
     strategy_id: StrategyFilter = None,
-    is_active: Annotated[
-        bool | None, QueryParameter(description="Only active, or only other, versions.")
-    ] = None,
+    is_active: ActiveFilter = None,
     limit: Limit = 100,
     offset: Offset = 0,
 ) -> Versions:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import msgspec
 from litestar.connection import ASGIConnection
 from litestar.exceptions import ValidationException
-from litestar.params import QueryParameter
+from litestar.params import PathParameter, QueryParameter
 
 STORABLE = r"^[^\x00]+$"
 """PostgreSQL stores no NUL."""
@@ -16,6 +16,7 @@ StrategyFilter = Annotated[
 SymbolFilter = Annotated[
     str | None, QueryParameter(max_length=50, pattern=STORABLE, description="Only this symbol's.")
 ]
+StrategyPath = Annotated[str, PathParameter(max_length=100, pattern=STORABLE)]
 Limit = Annotated[int, QueryParameter(ge=1, le=1000, description="Rows at most.")]
 Offset = Annotated[int, QueryParameter(ge=0, le=1_000_000_000, description="Rows to skip.")]
 

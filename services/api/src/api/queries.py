@@ -59,7 +59,7 @@ class Lifecycle(msgspec.Struct, frozen=True, kw_only=True):
     stage: int
     """Partial exits taken."""
     generation: int
-    """How often the current exit was issued anew."""
+    """Exit signals issued in its life, of every rule and stage."""
     latched_rule: str | None
     """The exit rule that fired."""
     latched_at: datetime | None

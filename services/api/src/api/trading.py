@@ -16,6 +16,7 @@ from api.queries import Lifecycle, Signal
 from api.settings import Settings
 from common import model_registry
 from common.core.trading_state import TradingState, trading_state
+from common.model_registry import Active
 from common.trading_states import stored_states
 
 
@@ -64,17 +65,8 @@ async def list_strategies(
         states = await stored_states(connection)
         for strategy_id in settings.strategies():
             active = await model_registry.active_for(connection, strategy_id)
-            version = active.version if active else None
-            items.append(
-                Strategy(
-                    strategy_id=strategy_id,
-                    mode="model" if version else "warm-up",
-                    active_version=version,
-                    epoch=active.epoch if active else 0,
-                    activated_at=active.activated_at if active else None,
-                    trading_state=trading_state(states, strategy_id, settings.trading_state_initial),
-                )
-            )
+            state = trading_state(states, strategy_id, settings.trading_state_initial)
+            items.append(standing(strategy_id, active, state))
     return Strategies(items=items, total=len(items))
 
 
@@ -105,3 +97,16 @@ async def list_positions(
             connection, strategy_id=strategy_id, symbol=symbol, is_open=is_open, limit=limit
         )
     return Positions(items=found, limit=limit)
+
+
+def standing(strategy_id: str, active: Active | None, state: TradingState) -> Strategy:
+    """The strategy as the API shows it."""
+    version = active.version if active else None
+    return Strategy(
+        strategy_id=strategy_id,
+        mode="model" if version else "warm-up",
+        active_version=version,
+        epoch=active.epoch if active else 0,
+        activated_at=active.activated_at if active else None,
+        trading_state=state,
+    )

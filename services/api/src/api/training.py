@@ -7,18 +7,19 @@ import msgspec
 import structlog
 from litestar import get, post
 from litestar.di import NamedDependency
-from litestar.params import JSONBody
+from litestar.params import FromPath, JSONBody
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api import queries
 from api.core.training_status import TrainingRun, TrainingStatus, training_status
 from api.events import Event
-from api.parameters import StrategyFilter, StrategyId
+from api.parameters import Limit, StrategyFilter, StrategyId
 from api.problems import documented
 from api.settings import Settings
 from common import tracing, training_runs
 from common.errors import NotFound, Unusable
 from common.messages import Symbol
+from common.training_runs import Run
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +41,13 @@ class Triggered(msgspec.Struct, frozen=True, kw_only=True):
     strategy_id: str
     symbol: str
     run_id: UUID
+
+
+class TrainingRuns(msgspec.Struct, frozen=True, kw_only=True):
+    """The run that was requested last first."""
+
+    items: list[TrainingRun]
+    limit: int
 
 
 @post(
@@ -83,13 +91,42 @@ async def status(engine: NamedDependency[AsyncEngine], strategy_id: StrategyFilt
     """What is being trained, what waits for it, and how the finished runs ended."""
     async with engine.connect() as connection:
         unfinished = [
-            msgspec.convert(run, TrainingRun, from_attributes=True)
+            _shown(run)
             for run in await training_runs.unfinished(connection)
             if strategy_id in (None, run.strategy_id)
         ]
         last = await queries.last_finished_training(connection, strategy_id)
         figures = await queries.training_figures(connection, strategy_id)
     return training_status(unfinished, last, figures, datetime.now(UTC))
+
+
+@get("/training/runs", operation_id="ListTrainingRuns", summary="List runs", responses=documented())
+async def list_runs(
+    engine: NamedDependency[AsyncEngine], strategy_id: StrategyFilter = None, limit: Limit = 100
+) -> TrainingRuns:
+    """Runs, finished or not; the one that was requested last first."""
+    async with engine.connect() as connection:
+        found = await training_runs.recent(connection, strategy_id, limit)
+    return TrainingRuns(items=[_shown(run) for run in found], limit=limit)
+
+
+@get(
+    "/training/runs/{run_id:uuid}",
+    operation_id="GetTrainingRun",
+    summary="One run",
+    responses=documented(404),
+)
+async def get_run(engine: NamedDependency[AsyncEngine], run_id: FromPath[UUID]) -> TrainingRun:
+    """A run: what was asked for, where it stands, how it ended."""
+    async with engine.connect() as connection:
+        found = await training_runs.find(connection, run_id)
+    if found is None:
+        raise NotFound("no such run")
+    return _shown(found)
+
+
+def _shown(run: Run) -> TrainingRun:
+    return msgspec.convert(run, TrainingRun, from_attributes=True)
 
 
 def _chosen(wanted: Trigger, settings: Settings) -> tuple[str, str]:

@@ -17,7 +17,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from common import artifacts, bus, model_registry, topology, tracing
 from common.errors import Conflict
-from common.messages import VersionActivated
 from common.model_registry import Active, MetricType, NewMetric, NewVersion
 from common.training_runs import Run, State
 from trainer import runs
@@ -126,14 +125,7 @@ class Registration:
 
     async def _announce(self, active: Active) -> None:
         log.info(Event.VERSION_ACTIVATED, version=active.version, epoch=active.epoch)
-        announcement = VersionActivated(
-            strategy_id=active.strategy_id,
-            version=active.version,
-            epoch=active.epoch,
-            sha256=active.sha256,
-            activated_at=active.activated_at.astimezone(UTC),
-            trace_id=tracing.current(),
-        )
+        announcement = model_registry.announced(active, tracing.current())
         await bus.announce(self._broker, topology.MODEL_ACTIVATED, announcement)
 
     def _evidence(self, fitted: Fitted) -> dict[str, Any]:

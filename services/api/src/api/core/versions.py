@@ -4,8 +4,8 @@ import re
 
 import msgspec
 
-NEEDS_FORCE: frozenset[str] = frozenset({"refused", "quarantined"})
-"""Verdicts against a version: only a person who says why may put it to work."""
+NEEDS_FORCE: frozenset[str] = frozenset({"refused", "insufficient_evidence", "quarantined"})
+"""Verdicts that do not speak for a version: only a person who says why may put it to work."""
 
 _NAME = re.compile(r"v[0-9]+(\.[0-9]+)?")
 
@@ -34,6 +34,7 @@ def objection(
     if verdict in NEEDS_FORCE and not force:
         because = f": {sentence}" if sentence else ""
         return Objection(
-            "force_needed", f"version {version} is {verdict}{because}; `force` with a `reason` overrides that"
+            "force_needed",
+            f"the verdict on version {version} is {verdict}{because}; `force` with a `reason` overrides that",
         )
     return None
