@@ -343,8 +343,10 @@ async def test_both_spellings_activate_with_or_without_a_body(bench):
     assert [item["version"] for item in active] == [second]
 
 
-@pytest.mark.parametrize("verdict", ["refused", "quarantined"])
-async def test_a_verdict_against_a_version_is_overridden_with_force_and_a_reason_only(bench, verdict):
+@pytest.mark.parametrize("verdict", ["refused", "insufficient_evidence", "quarantined"])
+async def test_a_verdict_that_does_not_speak_for_a_version_is_overridden_with_force_and_a_reason_only(
+    bench, verdict
+):
     version = await bench.version(verdict=verdict)
     path = f"/models/{version}/activate"
 
@@ -510,6 +512,113 @@ async def test_a_rollback_to_files_that_were_changed_is_409(bench):
     assert (await bench.history())[0].version == second
 
 
+async def test_a_rollback_to_a_version_that_lacks_evidence_takes_force(bench):
+    unproven, proven = await bench.version(verdict="insufficient_evidence"), await bench.version()
+    assert (
+        await bench.post(f"/models/{unproven}/activate", {"force": True, "reason": "a try"})
+    ).status_code == 200
+    assert (await bench.post(f"/models/{proven}/activate")).status_code == 200
+    path, body = "/strategies/momentum/rollback", {"reason": "it loses"}
+
+    assert (await bench.refused(path, body, 409))[0] == "force_needed"
+    assert (await bench.history())[0].version == proven
+
+    assert (await bench.post(path, body | {"force": True})).json()["version"] == unproven
+
+
+# Deactivation and history
+
+
+async def test_a_deactivation_leads_back_to_warm_up_and_is_announced_without_a_version(bench, amqp_url):
+    version = await bench.version()
+    assert (await bench.post(f"/models/{version}/activate")).status_code == 200
+
+    async with hearing(amqp_url) as heard:
+        answer = await bench.client.post(
+            "/api/v1/strategies/momentum/deactivate",
+            json={"reason": "it loses"},
+            headers={"X-Trace-ID": "operator-2"},
+        )
+        announced = json.loads((await asyncio.wait_for(heard.get(), PATIENCE_S)).body)
+
+    assert answer.status_code == 200
+    [momentum, _] = (await bench.get("/strategies"))["items"]
+    assert answer.json() == momentum
+    assert (momentum["mode"], momentum["active_version"], momentum["epoch"]) == ("warm-up", None, 2)
+    assert announced == {
+        "strategy_id": "momentum",
+        "version": None,
+        "epoch": 2,
+        "sha256": None,
+        "activated_at": momentum["activated_at"],
+        "trace_id": "operator-2",
+    }
+    assert (await bench.get("/models", is_active=True))["items"] == []
+
+
+async def test_what_was_taken_away_comes_back_with_a_rollback(bench):
+    version = await bench.version()
+    assert (await bench.post(f"/models/{version}/activate")).status_code == 200
+    assert (await bench.post("/strategies/momentum/deactivate", {"reason": "a pause"})).status_code == 200
+
+    answer = await bench.post("/strategies/momentum/rollback", {"reason": "it goes on"})
+
+    assert (answer.status_code, answer.json()["version"]) == (200, version)
+
+
+async def test_where_nothing_is_active_there_is_nothing_to_take_away(bench, amqp_url):
+    version = await bench.version()
+    path, body = "/strategies/momentum/deactivate", {"reason": "r"}
+
+    async with hearing(amqp_url) as heard:
+        assert (await bench.refused("/strategies/unknown/deactivate", body, 404))[0] == "not_found"
+        assert (await bench.refused(path, body, 409))[0] == "conflict"
+        assert (await bench.refused(path, body | {"hard": True}, 400))[0] == "invalid_request"
+        assert heard.empty()
+    assert await bench.history() == []
+
+    assert (await bench.post(f"/models/{version}/activate")).status_code == 200
+    answers = await asyncio.gather(*(bench.post(path, body) for _ in range(3)))
+    assert sorted(answer.status_code for answer in answers) == [200, 409, 409]
+
+
+async def test_a_strategy_that_is_not_traded_here_any_more_can_still_lose_its_version(bench):
+    version = await bench.version(strategy_id="retired")
+    assert (await bench.post(f"/models/{version}/activate")).status_code == 200
+
+    answer = await bench.post("/strategies/retired/deactivate", {"reason": "retired"})
+
+    assert (answer.status_code, answer.json()["mode"]) == (200, "warm-up")
+    assert len((await bench.get("/strategies/retired/activations"))["items"]) == 2
+
+
+async def test_the_history_says_who_changed_what_and_why_newest_first(bench):
+    first, second = await bench.version(), await bench.version(verdict="refused")
+    assert (await bench.post(f"/models/{first}/activate")).status_code == 200
+    assert (
+        await bench.post(f"/models/{second}/activate", {"force": True, "reason": "a try"})
+    ).status_code == 200
+    assert (await bench.post("/strategies/momentum/deactivate", {"reason": "it loses"})).status_code == 200
+
+    history = await bench.get("/strategies/momentum/activations")
+    newest = await bench.get("/strategies/momentum/activations", limit=1)
+
+    assert [(e["epoch"], e["version"], e["actor"], e["reason"]) for e in history["items"]] == [
+        (3, None, "api", "it loses"),
+        (2, second, "api", "forced: a try"),
+        (1, first, "api", "no reason given"),
+    ]
+    assert history["items"][0].keys() == {"epoch", "version", "actor", "reason", "activated_at"}
+    assert newest == {"items": history["items"][:1], "limit": 1}
+
+
+async def test_a_strategy_without_a_history_has_an_empty_one_and_an_unknown_one_is_404(bench):
+    assert (await bench.get("/strategies/momentum/activations"))["items"] == []
+
+    answer = await bench.client.get("/api/v1/strategies/unknown/activations")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
 # Training
 
 
@@ -653,6 +762,28 @@ async def test_the_training_status_is_what_the_runs_say(bench):
     assert (last["state"], last["reason"], last["figures"]) == ("rejected", "no target", {"rows": 0})
 
 
+async def test_runs_are_listed_newest_first_and_shown_one_by_one(bench):
+    oldest, newest = a_run("succeeded", version="v1"), a_run("building", at=NOON + timedelta(minutes=2))
+    other = a_run("failed", strategy_id="reversal", at=NOON + timedelta(minutes=1), reason="no memory")
+    await bench.insert(tables.training_runs, oldest, newest, other)
+
+    async def listed(**query):
+        return [item["run_id"] for item in (await bench.get("/training/runs", **query))["items"]]
+
+    assert await listed() == [str(run["run_id"]) for run in (newest, other, oldest)]
+    assert await listed(strategy_id="momentum", limit=1) == [str(newest["run_id"])]
+    assert await listed(strategy_id="unknown") == []
+    shown = await bench.get(f"/training/runs/{other['run_id']}")
+    assert (shown["strategy_id"], shown["state"], shown["reason"]) == ("reversal", "failed", "no memory")
+    assert shown["requested_at"] == "2026-03-01T12:01:00Z"
+
+
+async def test_a_run_that_there_is_not_is_404(bench):
+    answer = await bench.client.get(f"/api/v1/training/runs/{uuid4()}")
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
 # Strategies, signals, positions, skips
 
 
@@ -681,8 +812,7 @@ async def test_a_strategy_without_a_version_warms_up_and_one_with_a_version_does
 async def test_a_strategy_whose_version_was_taken_away_warms_up_at_a_new_epoch(bench):
     version = await bench.version()
     assert (await bench.post(f"/models/{version}/activate")).status_code == 200
-    async with bench.engine.begin() as connection:
-        await model_registry.deactivate(connection, "momentum", actor="test", reason="r")
+    assert (await bench.post("/strategies/momentum/deactivate", {"reason": "r"})).status_code == 200
 
     momentum = (await bench.get("/strategies"))["items"][0]
 

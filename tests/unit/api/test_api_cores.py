@@ -72,18 +72,21 @@ def test_nothing_else_is_a_version(name):
     ("verdict", "force", "reason", "code"),
     [
         ("accepted", False, None, None),
-        ("insufficient_evidence", False, None, None),
         (None, False, None, None),
         ("refused", False, None, "force_needed"),
         ("refused", False, "I know better", "force_needed"),
         ("quarantined", False, None, "force_needed"),
+        ("insufficient_evidence", False, None, "force_needed"),
+        ("insufficient_evidence", False, "I know better", "force_needed"),
+        ("insufficient_evidence", True, None, "reason_needed"),
+        ("insufficient_evidence", True, "measured by hand", None),
         ("refused", True, None, "reason_needed"),
         ("accepted", True, None, "reason_needed"),
         ("refused", True, "measured by hand", None),
         ("quarantined", True, "measured by hand", None),
     ],
 )
-def test_a_verdict_against_a_version_takes_force_and_a_reason(verdict, force, reason, code):
+def test_a_verdict_that_does_not_speak_for_a_version_takes_force_and_a_reason(verdict, force, reason, code):
     against = objection("v7", verdict, "no lift", force=force, reason=reason)
 
     assert (against.code if against else None) == code
@@ -92,7 +95,7 @@ def test_a_verdict_against_a_version_takes_force_and_a_reason(verdict, force, re
 def test_the_objection_says_what_the_verdict_says():
     against = objection("v7", "refused", "lift 0.01, needs 0.02", force=False, reason=None)
 
-    assert "v7 is refused: lift 0.01, needs 0.02" in against.sentence
+    assert "version v7 is refused: lift 0.01, needs 0.02" in against.sentence
 
 
 @pytest.mark.parametrize(

@@ -89,8 +89,9 @@ async def test_a_body_that_is_not_valid_is_400(client, body):
     is_problem(await client.post("/api/v1/models/v1/activate", content=body), 400, "invalid_request")
 
 
-async def test_a_rollback_needs_a_reason(client):
-    said = is_problem(await client.post("/api/v1/strategies/a/rollback", json={}), 400, "invalid_request")
+@pytest.mark.parametrize("change", ["rollback", "deactivate"])
+async def test_a_rollback_and_a_deactivation_need_a_reason(client, change):
+    said = is_problem(await client.post(f"/api/v1/strategies/a/{change}", json={}), 400, "invalid_request")
 
     assert "reason" in said["detail"]
 
@@ -110,6 +111,8 @@ async def test_a_rollback_needs_a_reason(client):
         ("GET", "/api/v1/models/latest/metrics"),
         ("POST", "/api/v1/models/latest"),
         ("POST", "/api/v1/models/latest/activate"),
+        ("GET", "/api/v1/training/runs/7"),
+        ("GET", "/api/v1/training/runs/..%2f..%2fetc%2fpasswd"),
     ],
 )
 async def test_what_names_nothing_is_404_before_anything_is_read(client, method, path):

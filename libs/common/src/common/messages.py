@@ -73,6 +73,8 @@ class PositionUpdated(Message, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         _make_aware(self)
+        if not self.size.is_finite():
+            raise ValueError(f"the size of {self.symbol} is not finite")
 
 
 class VersionActivated(Message, frozen=True, kw_only=True):

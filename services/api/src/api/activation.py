@@ -101,8 +101,8 @@ async def activate(
 ) -> Version:
     """The version's strategy trades with it from now on, in every worker.
 
-    409 when its verdict does not speak for it and `force` is not set, when its files are missing or changed, when it
-    is another strategy's, or when somebody else was first.
+    409 when its verdict does not speak for it and `force` is not set, when its files are missing or changed,
+    when it is another strategy's, or when somebody else was first.
     """
     return await _activate(engine, broker, settings.model_storage_path, version, data)
 
