@@ -400,6 +400,63 @@ async def test_a_flip_closes_one_lifecycle_and_opens_another(fleet):
         assert len(await fleet.platform.rows("SELECT 1 FROM position_lifecycles")) == 2
 
 
+async def test_a_close_that_is_told_late_ends_the_position_before_the_reopened_one_is_watched(fleet):
+    async with fleet.peer() as peer:
+        await fleet.updated("BTCUSDT", "0.05", entry="100")
+        await fleet.seen(peer, "BTCUSDT", "101")
+        await fleet.until("SELECT 1 FROM position_lifecycles WHERE peak_price = 101")
+        close = json.dumps(fleet.positions.book("BTCUSDT", "0E-8", None)).encode()
+        fleet.positions.book("BTCUSDT", "0.05", "90")
+
+        await fleet.channel.default_exchange.publish(
+            aio_pika.Message(close), routing_key=topology.POSITION_UPDATED.name
+        )
+        await fleet.until("SELECT 1 FROM position_lifecycles WHERE closed_at IS NULL AND entry_price = 90")
+
+        row = await fleet.lifecycle()
+        assert (row["peak_price"], row["generation"], row["latched_rule"]) == (90, 0, None)
+        assert len(await fleet.platform.rows("SELECT 1 FROM position_lifecycles")) == 2
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("size", ["0.05", "0.02", "0.08"])
+async def test_a_position_reopened_after_its_exit_was_filled_starts_anew_though_nobody_told(
+    fleet, size, restarted
+):
+    async with fleet.peer() as peer:
+        await fleet.updated("BTCUSDT", "0.05", entry="100")
+        await fleet.seen(peer, "BTCUSDT", "97")
+        _, first = await fleet.signal()
+        await fleet.answered(first, "filled", "0.05")
+        fleet.positions.book("BTCUSDT", size, "90")
+        if not restarted:
+            await peer.sweep.follow_exits()
+    async with fleet.peer() as peer:
+        row = await fleet.lifecycle()
+        assert (row["peak_price"], row["generation"], row["latched_rule"]) == (90, 0, None)
+        assert await fleet.signals() == []
+
+        await fleet.seen(peer, "BTCUSDT", "88")
+        _, second = await fleet.signal()
+    assert (second.metadata["generation"], second.metadata["size"]) == (1, size)
+
+
+async def test_a_flip_while_the_position_manager_is_down_ends_the_position_and_opens_the_next_later(fleet):
+    async with fleet.peer() as peer:
+        await fleet.updated("BTCUSDT", "1", entry="100")
+        fleet.positions.is_down = True
+        body = json.dumps(fleet.positions.book("BTCUSDT", "-1", "101")).encode()
+        await fleet.channel.default_exchange.publish(
+            aio_pika.Message(body), routing_key=topology.POSITION_UPDATED.name
+        )
+        await fleet.until("SELECT 1 FROM position_lifecycles WHERE closed_at IS NOT NULL")
+
+        fleet.positions.is_down = False
+        await peer.sweep.reconcile()
+
+        assert (await fleet.lifecycle())["side"] == "short"
+
+
 async def test_a_lifecycle_belongs_to_the_strategy_whose_filled_entry_opened_it(fleet):
     signal_id = uuid4()
     await fleet.platform.execute(
@@ -437,6 +494,41 @@ async def test_a_start_adopts_what_is_open_ends_what_is_gone_and_corrects_sizes(
     assert (rows[1]["entry_price"], rows[1]["opened_at"]) == (20, opened_at)
 
 
+async def test_a_position_older_than_the_end_before_it_is_refused_only_while_that_is_new(fleet):
+    async with fleet.peer() as peer:
+        await fleet.updated("BTCUSDT", "0.05")
+        await fleet.closed("BTCUSDT")
+        await fleet.until("SELECT 1 FROM position_lifecycles WHERE closed_at IS NOT NULL")
+        fleet.positions.book("BTCUSDT", "0.05", at=datetime.now(UTC) - timedelta(hours=1))
+
+        await peer.sweep.reconcile()
+        assert not await fleet.platform.rows("SELECT 1 FROM position_lifecycles WHERE closed_at IS NULL")
+        await fleet.platform.execute(
+            "UPDATE position_lifecycles SET closed_at = closed_at - interval '11 seconds'"
+        )
+        await peer.sweep.reconcile()
+
+        assert (await fleet.lifecycle())["size"] == Decimal("0.05")
+
+
+async def test_a_start_goes_on_trying_whatever_the_position_manager_client_raises():
+    class Failing:
+        asked = 0
+
+        async def __call__(self):
+            self.asked += 1
+            if self.asked == 1:
+                raise ValueError("nobody expected this")
+
+    sweep = Sweep(None, None, None, None, silence=timedelta(seconds=30))
+    sweep.reconcile = failing = Failing()
+
+    async with asyncio.timeout(PATIENCE_S):
+        await sweep.start()
+
+    assert (failing.asked, sweep.reconciled.is_set()) == (2, True)
+
+
 async def test_a_start_without_the_position_manager_goes_on_with_what_is_known(fleet):
     async with fleet.peer():
         await fleet.updated("BTCUSDT", "0.05")
@@ -462,7 +554,7 @@ async def test_a_silent_price_is_asked_for_and_closes_a_position(fleet):
     async with fleet.peer() as peer:
         await fleet.updated("BTCUSDT", "0.05")
         await fleet.platform.execute(
-            "UPDATE position_lifecycles SET newest_event_at = newest_event_at - interval '6 seconds'"
+            "UPDATE position_lifecycles SET opened_at = opened_at - interval '6 seconds'"
         )
         fleet.features.price = 97.5
 
@@ -477,7 +569,7 @@ async def test_a_position_without_any_price_is_an_alarm_until_one_comes(fleet):
     async with fleet.peer() as peer:
         await fleet.updated("BTCUSDT", "0.05")
         await fleet.platform.execute(
-            "UPDATE position_lifecycles SET newest_event_at = newest_event_at - interval '31 seconds'"
+            "UPDATE position_lifecycles SET opened_at = opened_at - interval '31 seconds'"
         )
 
         await peer.sweep.watch_silence()
@@ -493,8 +585,7 @@ async def test_the_greatest_age_closes_a_position_without_any_price(fleet):
     async with fleet.peer(time_based_exit_enabled=True, time_based_exit_max_hours=1) as peer:
         await fleet.updated("BTCUSDT", "0.05")
         await fleet.platform.execute(
-            "UPDATE position_lifecycles SET newest_event_at = newest_event_at - interval '6 seconds',"
-            " opened_at = opened_at - interval '1 hour'"
+            "UPDATE position_lifecycles SET opened_at = opened_at - interval '1 hour'"
         )
 
         await peer.sweep.watch_silence()
@@ -541,7 +632,7 @@ async def served(application):
         await serving
 
 
-async def test_a_worker_killed_between_decision_and_publish_still_closes_the_position_once(fleet):
+async def test_a_worker_killed_between_decision_and_publish_leaves_the_decision_to_the_next(fleet):
     fleet.positions.book("BTCUSDT", "0.05")
     async with served(fleet.positions) as port:
         environment = {
@@ -575,15 +666,35 @@ async def test_a_worker_killed_between_decision_and_publish_still_closes_the_pos
     assert dying.returncode == -9
     [intent] = await fleet.platform.rows("SELECT signal_id, state, payload FROM signal_outbox")
     assert intent["state"] == "pending"
+    fleet.positions.book("BTCUSDT", "0.03")
     async with fleet.peer() as peer:
-        await fleet.seen(peer, "BTCUSDT", "96")
         await peer.sweep.follow_exits()
         assert await fleet.signals() == []
-        await fleet.platform.execute("UPDATE signal_outbox SET lease_until = now() - interval '1 second'")
+        await fleet.time_passes(11)
 
-        assert await peer.outbox.relay("exit") == 1
-        assert await peer.outbox.relay("exit") == 0
+        assert await peer.outbox.expire_lapsed("exit") == 1
+        assert await peer.outbox.expire_lapsed("exit") == 0
+        await peer.sweep.follow_exits()
+        assert await fleet.signals() == []  # the broker could still hold it
+        await fleet.time_passes(2)
+        for _ in range(3):
+            await peer.sweep.follow_exits()
 
-        message, signal = await fleet.signal()
-    assert signal.signal_id == intent["signal_id"]
-    assert message.body.decode() == intent["payload"]
+        _, signal = await fleet.signal()
+        assert await fleet.signals() == []
+    assert signal.signal_id != intent["signal_id"]
+    assert (signal.metadata["generation"], signal.metadata["size"]) == (2, "0.03")
+
+
+async def test_an_expired_exit_that_was_filled_after_all_is_never_issued_again(fleet):
+    async with fleet.peer() as peer:
+        await fleet.updated("BTCUSDT", "0.05")
+        await fleet.seen(peer, "BTCUSDT", "97")
+        _, first = await fleet.signal()
+        await fleet.platform.execute("UPDATE signal_outbox SET state = 'expired'")
+        await fleet.answered(first, "filled", "0.05")
+
+        await fleet.time_passes(3600)
+        await peer.sweep.follow_exits()
+
+        assert await fleet.signals() == []

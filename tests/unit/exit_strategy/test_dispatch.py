@@ -20,8 +20,10 @@ from exit_strategy.core.dispatch import (
     amount_quote,
     dispatch,
     part_of,
+    was_reopened,
 )
 from exit_strategy.core.holds import Hold
+from exit_strategy.core.position import View
 from exit_strategy.core.rules import Rules
 
 LIMITS = Limits(
@@ -104,6 +106,37 @@ def test_an_unanswered_exit_is_issued_again_with_the_live_size(answer):
 
     assert isinstance(outcome, Issue)
     assert (outcome.generation, outcome.size) == (2, Decimal("0.6"))
+
+
+def test_an_exit_that_expired_unsent_is_issued_again_at_once():
+    outcome = sends(in_flight(position=long(size="0.6")), flight(Answer.EXPIRED), 1)
+
+    assert isinstance(outcome, Issue)
+    assert (outcome.generation, outcome.size) == (2, Decimal("0.6"))
+
+
+REOPENED = {
+    "another entry": ({}, "1", "90", 2, True),
+    "more than before": ({}, "1.5", "100", 2, True),
+    "a late view of the same": ({}, "1", "100", 2, False),
+    "a fill shown in part": ({}, "0.4", "100", 2, False),
+    "closed": ({}, "0", "90", 2, False),
+    "seen before the fill": ({}, "1", "90", 0, False),
+    "filled in part": ({"filled_size": Decimal("0.5")}, "1", "90", 2, False),
+    "refused": ({"answer": Answer.REFUSED}, "1", "90", 2, False),
+    "somebody else's exit": ({"signal_id": UUID(int=77)}, "1", "90", 2, False),
+}
+
+
+@pytest.mark.parametrize("name", REOPENED)
+def test_a_position_is_another_one_when_its_own_exit_closed_all_of_it_before(name):
+    changes, size, entry, seen_after_s, expected = REOPENED[name]
+    answered_at = START + timedelta(seconds=1)
+    facts = {"answer": Answer.FILLED, "filled_size": Decimal(1), "answered_at": answered_at, **changes}
+    seen_at = START + timedelta(seconds=seen_after_s)
+    view = View(symbol="BTCUSDT", size=Decimal(size), entry_price=Decimal(entry), seen_at=seen_at)
+
+    assert was_reopened(in_flight(), view, flight(**facts).newest_exit) is expected
 
 
 def test_another_rule_goes_at_once_when_the_exit_before_was_refused():

@@ -240,6 +240,7 @@ signal_outbox = Table(
     CheckConstraint("state IN ('pending', 'published', 'expired')", name="signal_outbox_state_check"),
     Index("signal_outbox_pending_idx", "lease_until", postgresql_where=text("state = 'pending'")),
     Index("signal_outbox_symbol_idx", "symbol", text("created_at DESC")),
+    Index("signal_outbox_symbol_kind_idx", "symbol", "kind", text("created_at DESC")),
     Index("signal_outbox_created_at_idx", "created_at"),
 )
 """The intent to publish a signal, written before it is published. `payload` is the exact JSON body."""

@@ -48,6 +48,9 @@ def upgrade() -> None:
         postgresql_where=sa.text("state = 'pending'"),
     )
     op.create_index("signal_outbox_symbol_idx", "signal_outbox", ["symbol", sa.text("created_at DESC")])
+    op.create_index(
+        "signal_outbox_symbol_kind_idx", "signal_outbox", ["symbol", "kind", sa.text("created_at DESC")]
+    )
     op.create_index("signal_outbox_created_at_idx", "signal_outbox", ["created_at"])
     op.create_table(
         "emission_fences",

@@ -57,7 +57,7 @@ def create_app(settings: Settings) -> ASGIApp:
                 reconciling,
                 lambda: every(SWEEP_INTERVAL_S, sweep.follow_exits),
                 lambda: every(SWEEP_INTERVAL_S, sweep.watch_silence),
-                lambda: every(SWEEP_INTERVAL_S, lambda: outbox.relay("exit")),
+                lambda: every(SWEEP_INTERVAL_S, lambda: outbox.expire_lapsed("exit")),
             ],
             closing=[manager.aclose, features.aclose],
             concerns={"prices": sweep.coverage, "positions": sweep.agreement},

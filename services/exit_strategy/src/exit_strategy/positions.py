@@ -4,11 +4,12 @@ Every function takes the caller's transaction. A partial unique index admits one
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import uuid4
 
 import msgspec
+import structlog
 from sqlalchemy import RowMapping, func, literal_column, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -16,6 +17,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from common.tables import instrument_info, orders, position_lifecycles, trading_signals
 from exit_strategy.core.dispatch import Instrument
 from exit_strategy.core.position import UNATTRIBUTED, Opening, Side, Tracked, View, opened
+from exit_strategy.events import Event
+
+log = structlog.get_logger(__name__)
+
+LATE_ANSWER = timedelta(seconds=10)
+"""An answer of the Position Manager that is older than the end of a lifecycle is not under way for longer."""
 
 _BOOKED = ("filled", "partially_filled")
 _FIXED = {"lifecycle_id", "symbol", "side", "opened_at", "strategy_id"}
@@ -47,7 +54,14 @@ async def begin(connection: AsyncConnection, view: View) -> Tracked | None:
 
     `view` has a size and an entry price.
     """
-    if view.entry_price is None or await _ended_after(connection, view):
+    if view.entry_price is None:
+        return None
+    if await _ended_after(connection, view):
+        log.warning(
+            Event.POSITION_NOT_APPLIED,
+            symbol=view.symbol,
+            reason=f"it was last changed at {view.seen_at.isoformat()}, before a position ended just now",
+        )
         return None
     strategy_id, filled_at = await _opener(connection, view)
     opening = Opening(lifecycle_id=uuid4(), strategy_id=strategy_id, opened_at=filled_at or view.seen_at)
@@ -96,11 +110,13 @@ async def instrument(connection: AsyncConnection, symbol: str) -> Instrument:
     return Instrument() if row is None or row["lot_size"] <= 0 else _read(row, Instrument)
 
 
-# A view that is older than the end of a lifecycle must not bring it back.
+# A late view must not bring back a lifecycle that has ended. An end may be stamped by another clock than the
+# view: what is still shown once no answer can be under way is open.
 async def _ended_after(connection: AsyncConnection, view: View) -> bool:
     newest = await connection.scalar(
         select(func.max(position_lifecycles.c.newest_event_at)).where(
-            position_lifecycles.c.symbol == view.symbol, position_lifecycles.c.closed_at.is_not(None)
+            position_lifecycles.c.symbol == view.symbol,
+            position_lifecycles.c.closed_at > func.now() - LATE_ANSWER,
         )
     )
     return newest is not None and newest > view.seen_at

@@ -5,7 +5,6 @@ from collections.abc import Coroutine, Iterable
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from common.errors import FleetError
@@ -22,7 +21,7 @@ log = structlog.get_logger(__name__)
 PRICE_SILENCE = timedelta(seconds=5)
 """Without a price for so long, one is asked for."""
 START_RETRY_S = 1.0
-"""Pause between attempts to read the database at start."""
+"""Pause between attempts to reconcile at start."""
 
 
 class Sweep:
@@ -66,7 +65,8 @@ class Sweep:
         while not self.reconciled.is_set():
             try:
                 await self.reconcile()
-            except (SQLAlchemyError, OSError, TimeoutError):
+            except Exception as error:  # noqa: BLE001 - the outermost shell: without it no position is watched
+                log.warning(Event.POSITION_NOT_APPLIED, reason=f"{type(error).__name__}: {error}")
                 await asyncio.sleep(START_RETRY_S)
             else:
                 self.reconciled.set()
@@ -129,8 +129,9 @@ class Sweep:
         COVERAGE_S.set(max((age.total_seconds() for age in ages.values()), default=0.0))
 
 
+# An update of the position says nothing about its price.
 def _evaluated_at(tracked: Tracked) -> datetime:
-    return tracked.last_evaluated_at or tracked.newest_event_at
+    return tracked.last_evaluated_at or tracked.opened_at
 
 
 # One position's trouble is not the others'.

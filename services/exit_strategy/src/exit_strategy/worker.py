@@ -21,7 +21,7 @@ from common.messages import PositionUpdated, TradingSignal
 from common.position_manager import Position, PositionManager
 from common.signal_outbox import Claim, SignalOutbox
 from exit_strategy import flights, positions
-from exit_strategy.core.dispatch import Done, Issue, Limits, Wait, dispatch
+from exit_strategy.core.dispatch import Done, Issue, Limits, Wait, dispatch, was_reopened
 from exit_strategy.core.exit_signal import exit_signal
 from exit_strategy.core.holds import Hold
 from exit_strategy.core.position import Price, Tracked, View, continues, is_outdated, resized
@@ -76,10 +76,13 @@ class Worker:
     async def on_update(self, update: PositionUpdated) -> None:
         """The lifecycle of the symbol is as the Position Manager shows it now, else as the update says.
 
-        An update has no entry price: where the Position Manager does not answer, one that opens a position
+        An update that tells a close closes first: the Position Manager may show the next position already.
+        No update has an entry price: where the Position Manager does not answer, one that opens a position
         raises TryAgain, as does every one while the database does not answer.
         """
         told = View(symbol=update.symbol, size=update.size, entry_price=None, seen_at=update.timestamp)
+        if not told.size:
+            await self.on_view(told)
         try:
             position = await self._manager.position(update.symbol)
         except FleetError as error:
@@ -97,10 +100,15 @@ class Worker:
         with tracing.bound(tracing.current(), symbol=view.symbol):
             try:
                 async with self._locks[view.symbol], self._engine.begin() as connection:
-                    await self._apply(connection, view)
-                await self.advance(view.symbol)
+                    is_applied = await self._apply(connection, view)
+                if is_applied:
+                    await self.advance(view.symbol)
             except (SQLAlchemyError, OSError, TimeoutError) as error:
                 raise TryAgain(f"database: {str(error).splitlines()[0]}") from error
+            if not is_applied:
+                raise TryAgain(
+                    f"{view.symbol}: the Position Manager did not say at which price it was opened"
+                )
 
     async def on_gone(self, tracked: Tracked) -> None:
         """A lifecycle that the Position Manager does not show is over, unless it changed meanwhile."""
@@ -187,23 +195,25 @@ class Worker:
             fate = await self._outbox.publish(outcome.claim)
             EXITS.labels(outcome.rule, fate).inc()
 
-    async def _apply(self, connection: AsyncConnection, view: View) -> None:
+    # False: what ended is closed, and what began lacks its entry price.
+    async def _apply(self, connection: AsyncConnection, view: View) -> bool:
         tracked = await positions.locked(connection, view.symbol)
-        if tracked is not None and is_outdated(tracked, view):
-            return
-        if tracked is not None and continues(tracked, view):
-            await positions.save(connection, resized(tracked, view))
-            return
+        lacks_entry = bool(view.size) and view.entry_price is None
         if tracked is not None:
-            await self._close(connection, tracked, view.seen_at)
+            if is_outdated(tracked, view):
+                return True
+            if continues(tracked, view) and not await _was_reopened(connection, tracked, view):
+                await positions.save(connection, resized(tracked, view))
+                return True
+            # What began at this instant is still to come: an end as late as that would refuse it.
+            await self._close(connection, tracked, None if lacks_entry else view.seen_at)
+        if lacks_entry:
+            return False
         if view.size:
-            if view.entry_price is None:
-                raise TryAgain(
-                    f"{view.symbol}: the Position Manager did not say at which price it was opened"
-                )
             begun = await positions.begin(connection, view)
             if begun is not None:
                 _log_opened(begun)
+        return True
 
     async def _close(self, connection: AsyncConnection, tracked: Tracked, seen_at: datetime | None) -> None:
         await positions.end(connection, tracked, seen_at)
@@ -241,6 +251,12 @@ def view_of(position: Position) -> View:
         entry_price=position.average_entry_price or None,
         seen_at=position.last_updated,
     )
+
+
+async def _was_reopened(connection: AsyncConnection, tracked: Tracked, view: View) -> bool:
+    if tracked.exit_signal_id is None:
+        return False
+    return was_reopened(tracked, view, (await flights.traffic(connection, tracked.symbol)).newest_exit)
 
 
 def _log_opened(tracked: Tracked) -> None:

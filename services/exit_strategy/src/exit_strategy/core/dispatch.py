@@ -1,7 +1,8 @@
 """What a latched position may send now: the next exit signal, nothing yet, or nothing more.
 
-One exit is in flight per symbol. One that is unanswered is issued again after a while with the live size; one
-that was filled never is: while the position does not show the fill, it is the view that is late.
+One exit is in flight per symbol. One that is unanswered is issued again after a while with the live size, one
+that expired unsent at once. One that was filled never is: while the position does not show the fill, it is
+the view that is late.
 """
 
 from datetime import datetime, timedelta
@@ -12,7 +13,7 @@ from uuid import UUID
 import msgspec
 
 from exit_strategy.core.holds import Hold
-from exit_strategy.core.position import Tracked
+from exit_strategy.core.position import Tracked, View
 from exit_strategy.core.rules import ALL, Rules, closes_pct
 
 OVERSHOOT = Decimal("1.000001")
@@ -23,9 +24,11 @@ SMALLEST_AMOUNT = Decimal("0.01")
 
 
 class Answer(StrEnum):
-    """What `orders` shows for an exit signal."""
+    """What became of an exit signal, as far as `orders` and the outbox show."""
 
     NONE = "none"
+    EXPIRED = "expired"
+    """Nothing shows an order, and nobody can be given the signal any more."""
     RESTING = "resting"
     REFUSED = "refused"
     FILLED = "filled"
@@ -134,6 +137,21 @@ def dispatch(
     )
 
 
+def was_reopened(tracked: Tracked, view: View, flight: Flight | None) -> bool:
+    """Whether `view` shows another position than `tracked`, whose close nobody saw.
+
+    Its own exit closed all of it before the view, and the view is not merely late: a reduction keeps the
+    entry and never adds.
+    """
+    if flight is None or flight.signal_id != tracked.exit_signal_id or flight.answer is not Answer.FILLED:
+        return False
+    live = abs(tracked.size)
+    closed_all = flight.live_size > 0 and flight.filled_size >= max(flight.live_size, live)
+    is_later = flight.answered_at is not None and flight.answered_at < view.seen_at
+    is_other = view.entry_price not in (None, tracked.entry_price) or abs(view.size) > live
+    return bool(view.size) and closed_all and is_later and is_other
+
+
 def amount_quote(size: Decimal, price: Decimal) -> Decimal:
     """The amount that the Order Manager turns into `size`, quote currency."""
     return (size * price * OVERSHOOT).quantize(AMOUNT_STEP, ROUND_CEILING)
@@ -157,6 +175,8 @@ def _for_exit(tracked: Tracked, flight: Flight | None, limits: Limits, now: date
     if flight.answer is Answer.FILLED:
         if is_ours and not _shows_fill(tracked, flight):
             return Wait(reason=Hold.FILL_NOT_SHOWN if now < due else Hold.POSITION_VIEW_LATE)
+    elif flight.answer is Answer.EXPIRED:
+        return None
     elif now < due and flight.answer is not Answer.REFUSED:
         return Wait(reason=Hold.EXIT_IN_FLIGHT, until=due)
     # Another rule than the refused one goes at once; the same again only in time.
