@@ -1,5 +1,7 @@
 """The connection pool of a process, with every wait bounded."""
 
+from datetime import UTC, datetime
+
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from common.settings import DatabaseSettings
@@ -27,3 +29,8 @@ def create_engine(settings: DatabaseSettings, *, application: str) -> AsyncEngin
             },
         },
     )
+
+
+def naive_utc(instant: datetime) -> datetime:
+    """`instant` as the platform's TIMESTAMP columns hold it: UTC without saying so."""
+    return instant.astimezone(UTC).replace(tzinfo=None)

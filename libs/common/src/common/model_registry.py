@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, RowMapping, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from common.database import naive_utc
 from common.errors import Conflict, NotFound, Unusable
 from common.messages import VersionActivated
 from common.tables import activations as activation_rows
@@ -136,7 +137,7 @@ async def add(connection: AsyncConnection, new: NewVersion, metrics: Sequence[Ne
             file_path=f"/models/{new.version}",
             model_type=new.model_type,
             strategy_id=new.strategy_id,
-            trained_at=_naive_utc(new.trained_at),
+            trained_at=naive_utc(new.trained_at),
             training_duration_seconds=new.training_duration_seconds,
             training_dataset_size=new.training_dataset_size,
             training_config=new.training_config,
@@ -213,7 +214,7 @@ async def rollback(
     Rolling back again goes further back, never forward to what was just left. Raises Conflict where there is
     nothing earlier, and as `activate` does.
     """
-    history = await _history(connection, strategy_id)
+    history = list(reversed(await activations(connection, strategy_id, limit=None)))
     target = to or _earlier(history)
     if target is None:
         raise Conflict(f"strategy {strategy_id} has no earlier version to go back to")
@@ -316,8 +317,10 @@ async def metrics_of(
     return [_metric_of(row) for row in rows.mappings()]
 
 
-async def activations(connection: AsyncConnection, strategy_id: str, limit: int = 50) -> list[Activation]:
-    """The strategy's history, the newest entry first."""
+async def activations(
+    connection: AsyncConnection, strategy_id: str, limit: int | None = 50
+) -> list[Activation]:
+    """The strategy's history, the newest entry first; limit None: all of it."""
     rows = await connection.execute(
         select(activation_rows)
         .where(activation_rows.c.strategy_id == strategy_id)
@@ -376,16 +379,6 @@ async def _begin_epoch(
     return msgspec.convert(row, Active)
 
 
-async def _history(connection: AsyncConnection, strategy_id: str) -> list[Activation]:
-    rows = await connection.execute(
-        select(activation_rows)
-        .where(activation_rows.c.strategy_id == strategy_id)
-        .order_by(activation_rows.c.epoch)
-    )
-    return [msgspec.convert(row, Activation) for row in rows.mappings()]
-
-
-# The way that led to the current version: one that comes back takes away all that came after it.
 def _earlier(history: Sequence[Activation]) -> str | None:
     way: list[str] = []
     for entry in history:
@@ -436,7 +429,3 @@ def _metric_of(row: RowMapping) -> Metric:
 # SQLAlchemy's column keys are a kind of str that msgspec does not take for one.
 def _plain(row: RowMapping) -> dict[str, Any]:
     return {str(name): value for name, value in row.items()}
-
-
-def _naive_utc(instant: datetime) -> datetime:
-    return instant.astimezone(UTC).replace(tzinfo=None)

@@ -11,6 +11,7 @@ id, and never after its validity.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -163,14 +164,7 @@ class SignalOutbox:
         One past its validity is expired, unless the Order Manager already holds an order for it: then only
         the record was missing. Not for exits: what they were decided on may have changed.
         """
-        taken = await self._take_lapsed(kind)
-        for claim, has_order in taken:
-            with tracing.bound(claim.trace_id):
-                if has_order:
-                    await self._settle(claim, Fate.PUBLISHED, None)
-                else:
-                    await self.publish(claim)
-        return len(taken)
+        return await self._finish_lapsed(kind, self.publish)
 
     async def expire_lapsed(self, kind: Kind) -> int:
         """Intents of `kind` whose owner went silent end without being sent; returns how many were taken.
@@ -178,13 +172,19 @@ class SignalOutbox:
         One that the Order Manager holds an order for is recorded as published. Whoever decides again finds
         the others expired.
         """
+        return await self._finish_lapsed(
+            kind,
+            lambda claim: self._settle(claim, Fate.EXPIRED, "its worker went silent before it was confirmed"),
+        )
+
+    async def _finish_lapsed(self, kind: Kind, finish: Callable[[Claim], Awaitable[Fate]]) -> int:
         taken = await self._take_lapsed(kind)
         for claim, has_order in taken:
             with tracing.bound(claim.trace_id):
                 if has_order:
                     await self._settle(claim, Fate.PUBLISHED, None)
                 else:
-                    await self._settle(claim, Fate.EXPIRED, "its worker went silent before it was confirmed")
+                    await finish(claim)
         return len(taken)
 
     async def _take_lapsed(self, kind: Kind) -> list[tuple[Claim, bool]]:

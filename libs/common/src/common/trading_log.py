@@ -1,6 +1,5 @@
 """What the fleet did: the signals it sent, as Grafana and the neighbours read them."""
 
-from datetime import UTC, datetime
 from decimal import Decimal
 from uuid import uuid4
 
@@ -8,6 +7,7 @@ import msgspec
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from common.database import naive_utc
 from common.messages import TradingSignal
 from common.tables import trading_signals
 
@@ -25,7 +25,7 @@ async def append_signal(connection: AsyncConnection, signal: TradingSignal) -> N
             side=signal.signal_type,
             price=Decimal(repr(signal.market_data_snapshot.price)),
             confidence=Decimal(repr(signal.confidence)),
-            timestamp=_naive_utc(signal.timestamp),
+            timestamp=naive_utc(signal.timestamp),
             model_version=signal.model_version,
             is_warmup=signal.is_warmup,
             market_data_snapshot=snapshot,
@@ -35,7 +35,3 @@ async def append_signal(connection: AsyncConnection, signal: TradingSignal) -> N
         )
         .on_conflict_do_nothing(index_elements=["signal_id"])
     )
-
-
-def _naive_utc(instant: datetime) -> datetime:
-    return instant.astimezone(UTC).replace(tzinfo=None)
