@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -25,6 +26,8 @@ from common.database import create_engine
 from common.settings import DatabaseSettings
 from migrations import history
 from migrations.__main__ import main
+
+HEAD = tables.SCHEMA_HEAD
 
 ADOPTED = set(tables.ADOPTED)
 NEW = set(tables.ours.tables) - ADOPTED
@@ -110,7 +113,7 @@ def run_job(empty_database_url, monkeypatch, capsys) -> Callable[..., Awaitable[
 
 
 def test_services_expect_the_newest_revision():
-    assert history.head() == tables.SCHEMA_HEAD
+    assert history.head() == HEAD
 
 
 async def test_an_empty_database_becomes_exactly_what_the_code_describes(engine, connection):
@@ -147,11 +150,13 @@ async def test_the_way_back_from_an_empty_database_leaves_nothing(engine, connec
 
     step = await history.downgrade(engine, "base")
 
-    assert step == history.Step("0004", None)
+    assert step == history.Step(HEAD, None)
     assert await connection.fetch("SELECT 1 FROM pg_class WHERE relnamespace = 'public'::regnamespace") == []
 
 
-@pytest.mark.parametrize(("below", "above"), [("0001", "0002"), ("0002", "0003"), ("0003", "0004")])
+@pytest.mark.parametrize(
+    ("below", "above"), list(pairwise(f"{number:04}" for number in range(1, int(HEAD) + 1)))
+)
 async def test_each_step_back_undoes_its_step_forward(engine, platform, below, above):
     await history.upgrade(engine, below)
     before = await shape(platform)
@@ -239,7 +244,7 @@ async def test_the_way_back_is_refused_when_the_platforms_check_was_forgotten(en
 
     assert code == 1
     assert "chk_metric_value_by_name or its comment is gone" in said
-    assert await history.current(engine) == "0004"
+    assert await history.current(engine) == HEAD
 
 
 async def test_a_platform_with_some_of_the_tables_keeps_those_and_loses_the_rest(engine, platform):
@@ -306,7 +311,7 @@ async def test_a_second_upgrade_changes_nothing(engine, platform):
 
     step = await history.upgrade(engine)
 
-    assert step == history.Step("0004", "0004")
+    assert step == history.Step(HEAD, HEAD)
     assert await shape(platform) == before
 
 
@@ -325,7 +330,7 @@ async def test_jobs_started_together_migrate_once(empty_database_url, platform, 
     said = sorted([(await job.communicate())[0].decode() for job in jobs])
 
     assert [job.returncode for job in jobs] == [0, 0]
-    assert said == ["0004: nothing to do\n", "no revision -> 0004\n"]
+    assert said == [f"{HEAD}: nothing to do\n", f"no revision -> {HEAD}\n"]
     assert await history.drift(engine) == []
 
 
@@ -354,7 +359,7 @@ async def test_a_database_of_a_newer_release_is_left_alone(engine, connection):
     await history.upgrade(engine)
     await connection.execute("UPDATE flotilla_alembic_version SET version_num = '9999'")
 
-    with pytest.raises(CommandError, match="stands at 9999, this release knows only up to 0004"):
+    with pytest.raises(CommandError, match=f"stands at 9999, this release knows only up to {HEAD}"):
         await history.upgrade(engine)
 
 
@@ -388,7 +393,7 @@ async def test_a_check_names_what_is_missing_and_lets_the_platform_grow(
     code, said = await run_job("check")
 
     assert code == (1 if difference else 0)
-    assert said.startswith(f"migrations: {difference}" if difference else "0004, as this release needs it")
+    assert said.startswith(f"migrations: {difference}" if difference else f"{HEAD}, as this release needs it")
 
 
 async def test_a_check_fails_on_a_database_that_is_behind(engine, run_job):
@@ -396,7 +401,7 @@ async def test_a_check_fails_on_a_database_that_is_behind(engine, run_job):
 
     assert await run_job("check") == (
         1,
-        "migrations: the database stands at 0002, this release needs 0004: run upgrade\n",
+        f"migrations: the database stands at 0002, this release needs {HEAD}: run upgrade\n",
     )
 
 
@@ -481,9 +486,9 @@ async def test_an_unknown_revision_is_named(run_job):
 async def test_the_job_says_where_the_database_stood_and_stands(run_job):
     assert await run_job("current") == (0, "no revision\n")
     assert await run_job("upgrade", "0001") == (0, "no revision -> 0001\n")
-    assert await run_job("upgrade") == (0, "0001 -> 0004\n")
-    assert await run_job("current") == (0, "0004\n")
-    assert await run_job("downgrade", "-1") == (0, "0004 -> 0003\n")
+    assert await run_job("upgrade") == (0, f"0001 -> {HEAD}\n")
+    assert await run_job("current") == (0, f"{HEAD}\n")
+    assert await run_job("downgrade", "-1") == (0, f"{HEAD} -> {int(HEAD) - 1:04}\n")
     assert await run_job("downgrade", "base") == (0, "0003 -> no revision\n")
 
 

@@ -86,7 +86,7 @@ def test_the_golden_rows_are_what_the_served_file_answers(tmp_path):
     rows = np.array([[np.nan if v is None else v for v in g.features] for g in found.manifest.golden])
     answers = score(onnx, rows.astype(np.float32))
 
-    assert answers.tolist() == [list(golden.probabilities) for golden in found.manifest.golden]
+    assert answers.tolist() == [list(golden.outputs) for golden in found.manifest.golden]
     assert any(None in golden.features for golden in found.manifest.golden)
     assert any(None not in golden.features for golden in found.manifest.golden)
     assert sum(calibrate(answers[0].tolist(), found.manifest.calibration)) == pytest.approx(1)

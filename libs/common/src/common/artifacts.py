@@ -35,10 +35,10 @@ _TEMPORARY = ".tmp-"
 
 
 class Golden(msgspec.Struct, frozen=True):
-    """A row and the raw, uncalibrated probabilities that the model must give for it; None is missing."""
+    """A row and the raw, uncalibrated outputs that the model must give for it; None is missing."""
 
     features: tuple[float | None, ...]
-    probabilities: tuple[float, ...]
+    outputs: tuple[float, ...]
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,23 +48,31 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     strategy_id: str
     symbol: str
     model_type: str
-    task: Literal["multiclass"]
+    task: Literal["classification", "regression"]
+    target: Literal["classification", "regression", "risk_adjusted"]
+    """What the labels are: a class, the return over the horizon, or that return over its volatility."""
+    volatility_feature: str | None = None
+    """For a risk-adjusted target: the feature that turns an output back into a return."""
     features: tuple[str, ...]
     """In the order of the model's input."""
     optional_features: tuple[str, ...]
     """Missing in 1 to 50 % of the training rows: a live vector may lack them."""
-    required_medians: dict[str, float]
-    """Training median of every feature that is not optional."""
+    medians: dict[str, float]
+    """Training median of every feature."""
     labels: tuple[int, ...]
-    """Label of each class index: -1 down, 0 flat, 1 up."""
+    """Label of each class index: -1 down, 0 flat, 1 up; empty for a regression."""
+    class_returns: tuple[float, ...] = ()
+    """Mean return over the horizon of each class in train, as a fraction; empty where it is not known."""
     output_name: str
-    """The model's output with the probabilities: float32 (n, labels)."""
+    """The model's output: float32 (n, labels) probabilities, or (n, 1) predictions."""
     horizon_s: float
     """How far ahead the label looks, in seconds."""
     threshold: float
-    """Smallest calibrated probability of a class to act on."""
+    """Smallest calibrated probability to act on."""
     calibration: tuple[Table, ...]
     """One table per class for `core.calibration.calibrate`."""
+    sign_confidence: Table = ()
+    """For a regression: size of the prediction -> probability that its sign is right, from validation."""
     class_rates: tuple[float, ...]
     """Share of each class in train."""
     baselines: dict[str, float]
@@ -81,8 +89,15 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if not self.features or len(set(self.features)) != len(self.features):
             raise ValueError("features: at least one, each once")
-        if len(set(self.labels)) != len(self.labels) or len(self.labels) < 2:
-            raise ValueError("labels: at least two, each once")
+        is_regression = self.task == "regression"
+        if len(set(self.labels)) != len(self.labels) or (len(self.labels) < 2) != is_regression:
+            raise ValueError("labels: at least two, each once; none for a regression")
+        if is_regression and not self.sign_confidence:
+            raise ValueError("sign_confidence: a regression needs it")
+        if self.class_returns and len(self.class_returns) != len(self.labels):
+            raise ValueError("class_returns: one per label")
+        if self.target == "risk_adjusted" and not self.volatility_feature:
+            raise ValueError("volatility_feature: a risk-adjusted target needs it")
         if self.calibration and len(self.calibration) != len(self.labels):
             raise ValueError("calibration: one table per label")
         if not 0 <= self.threshold <= 1:

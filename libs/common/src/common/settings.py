@@ -7,7 +7,7 @@ problem at once, each named by its variable and never showing a secret.
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, NoReturn, Self, TypeVar
 from urllib.parse import quote
 
 from pydantic import (
@@ -16,12 +16,16 @@ from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
+    PrivateAttr,
     SecretStr,
     ValidationError,
+    model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from common import strategies_file
 from common.core.trading_state import TradingState
+from common.strategies_file import StrategiesFile
 
 EXIT_BAD_CONFIGURATION = 78
 """`EX_CONFIG` of sysexits.h: a supervisor that restarts on it restarts for nothing."""
@@ -139,10 +143,63 @@ class StrategySettings(SettingsGroup):
     """Strategy ids, comma separated; empty: one strategy named `default`."""
     trading_symbols: CommaSeparated = ()
     """Symbols to trade, comma separated; empty: all of the stream (polling and training need them named)."""
+    strategies_file: Path | None = None
+    """A file strategies.toml with what differs from strategy to strategy; unset: nothing does."""
+
+    _overrides: StrategiesFile = PrivateAttr(default_factory=StrategiesFile)
+
+    @model_validator(mode="after")
+    def _reads_strategies_file(self) -> Self:
+        if self.strategies_file is not None:
+            try:
+                self._overrides = strategies_file.read(self.strategies_file, self.strategies())
+            except ValueError as error:
+                raise ValueError(f"STRATEGIES_FILE: {error}") from error
+        return self
 
     def strategies(self) -> tuple[str, ...]:
         """The strategy ids that the fleet runs."""
         return self.trading_strategies or ("default",)
+
+    def symbols_of(self, strategy_id: str) -> tuple[str, ...]:
+        """What the strategy trades: its own symbols, else TRADING_SYMBOLS; empty: all of the stream."""
+        return self._overrides.symbols.get(strategy_id, self.trading_symbols)
+
+    def of_strategy(self, strategy_id: str, symbol: str | None = None) -> Self:
+        """These settings with what strategies.toml says of the strategy, and of its `symbol`.
+
+        Raises ValueError naming file, table and key where that gives invalid settings.
+        """
+        own = type(self).model_fields
+        overrides = {
+            name: value
+            for name, value in self._overrides.overrides(strategy_id, symbol).items()
+            if name in own
+        }
+        if not overrides:
+            return self
+        values = {name: getattr(self, name) for name in own}
+        try:
+            changed = type(self)(**{**values, **overrides, "strategies_file": None})
+        except ValidationError as error:
+            table = strategy_id if symbol is None else f"{strategy_id}.symbol.{symbol}"
+            wrong = [
+                f"{each['loc'][0] if each['loc'] else ''} {each['msg'].removeprefix('Value error, ')}".strip()
+                for each in error.errors(include_input=False, include_url=False)
+            ]
+            raise ValueError(f"{self.strategies_file}: [{table}] {'; '.join(wrong)}") from error
+        changed._overrides = self._overrides
+        return changed
+
+    def strategy_problems(self) -> list[str]:
+        """One line per table of strategies.toml that gives invalid settings."""
+        found = []
+        for strategy_id, symbol in self._overrides.tables():
+            try:
+                self.of_strategy(strategy_id, symbol)
+            except ValueError as error:
+                found.append(f"STRATEGIES_FILE: {error}")
+        return found
 
 
 class TradingStateSettings(SettingsGroup):
@@ -182,11 +239,12 @@ S = TypeVar("S", bound=SettingsGroup)
 def load(settings_type: type[S]) -> S:
     """The settings of this process, or exit 78 after one line per problem on standard error."""
     try:
-        return settings_type()
+        settings = settings_type()
     except ValidationError as error:
-        lines = "\n".join(f"  {line}" for line in problems(settings_type, error))
-        sys.stderr.write(f"invalid settings, nothing was started:\n{lines}\n")
-        raise SystemExit(EXIT_BAD_CONFIGURATION) from None
+        _refuse(problems(settings_type, error))
+    if isinstance(settings, StrategySettings) and (wrong := settings.strategy_problems()):
+        _refuse(wrong)
+    return settings
 
 
 def problems(settings_type: type[SettingsGroup], error: ValidationError) -> list[str]:
@@ -201,6 +259,12 @@ def problems(settings_type: type[SettingsGroup], error: ValidationError) -> list
             line for line in _combination_problems(settings_type, invalid) if not _names_any(line, names)
         ]
     return lines
+
+
+def _refuse(lines: list[str]) -> NoReturn:
+    listed = "\n".join(f"  {line}" for line in lines)
+    sys.stderr.write(f"invalid settings, nothing was started:\n{listed}\n")
+    raise SystemExit(EXIT_BAD_CONFIGURATION)
 
 
 def _combination_problems(settings_type: type[SettingsGroup], invalid: set[str]) -> list[str]:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     DateTime,
     Double,
     ForeignKey,
+    Identity,
     Index,
     Integer,
     MetaData,
@@ -29,7 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-SCHEMA_HEAD = "0004"
+SCHEMA_HEAD = "0006"
 """The revision this code was written for; readiness compares it with `schema_version`."""
 
 ADOPTED = (
@@ -284,10 +285,45 @@ trading_states = Table(
     Column("actor", String(100), nullable=False),
     Column("reason", Text, nullable=False),
     Column("changed_at", _TIMESTAMPTZ, nullable=False),
-    CheckConstraint("scope = 'fleet' OR scope LIKE 'strategy:_%'", name="trading_states_scope_check"),
+    CheckConstraint(
+        "scope IN ('fleet', 'exits') OR scope LIKE 'strategy:_%'", name="trading_states_scope_check"
+    ),
     CheckConstraint("state IN ('ACTIVE', 'REDUCING', 'HALTED')", name="trading_states_state_check"),
 )
-"""Who may trade: scope `fleet` or `strategy:<id>`; the strictest of the two holds."""
+"""Who may trade: scope `fleet` or `strategy:<id>`, the strictest holds; exits heed `exits` alone."""
+
+trading_state_changes = Table(
+    "trading_state_changes",
+    ours,
+    Column("change_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("scope", String(120), nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("actor", String(100), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("figures", JSONB),
+    Column("changed_at", _TIMESTAMPTZ, nullable=False, server_default=_NOW),
+    Index("trading_state_changes_changed_at_idx", text("changed_at DESC")),
+)
+"""Every change of a trading state, by whom and why; only added to."""
+
+alerts = Table(
+    "alerts",
+    ours,
+    Column("alert_id", Uuid, primary_key=True),
+    Column("kind", String(50), nullable=False),
+    Column("scope", String(150), nullable=False),
+    Column("severity", String(10), nullable=False),
+    Column("sentence", Text, nullable=False),
+    Column("figures", JSONB),
+    Column("raised_at", _TIMESTAMPTZ, nullable=False, server_default=_NOW),
+    Column("last_seen_at", _TIMESTAMPTZ, nullable=False, server_default=_NOW),
+    Column("sightings", Integer, nullable=False, server_default=text("1")),
+    Column("resolved_at", _TIMESTAMPTZ),
+    CheckConstraint("severity IN ('warning', 'critical')", name="alerts_severity_check"),
+    Index("alerts_open_idx", "kind", "scope", unique=True, postgresql_where=text("resolved_at IS NULL")),
+    Index("alerts_raised_at_idx", text("raised_at DESC")),
+)
+"""What an operator should look at: one open row per kind and scope, until it is over."""
 
 skip_counts = Table(
     "skip_counts",
@@ -299,6 +335,81 @@ skip_counts = Table(
     Column("skips", BigInteger, nullable=False),
 )
 """How often, and why, there was no signal: one row per minute, strategy, symbol and reason."""
+
+latest_outcomes = Table(
+    "latest_outcomes",
+    ours,
+    Column("strategy_id", String(100), primary_key=True),
+    Column("symbol", String(50), primary_key=True),
+    Column("feature_timestamp", _TIMESTAMPTZ, nullable=False),
+    Column("decided_at", _TIMESTAMPTZ, nullable=False),
+    Column("outcome", String(6), nullable=False),
+    Column("reason", String(50)),
+    Column("facts", JSONB),
+    Column("signal_id", Uuid),
+    Column("version", String(50)),
+    Column("replica", String(150), nullable=False),
+    CheckConstraint("outcome IN ('signal', 'skip')", name="latest_outcomes_outcome_check"),
+)
+"""What became of the newest vector of a strategy and symbol, with its figures; a null version: warm-up."""
+
+served_versions = Table(
+    "served_versions",
+    ours,
+    Column("replica", String(150), primary_key=True),
+    Column("strategy_id", String(100), primary_key=True),
+    Column("state", String(12), nullable=False),
+    Column("version", String(50)),
+    Column("sha256", CHAR(64)),
+    Column("epoch", BigInteger, nullable=False, server_default=_ZERO),
+    Column("since", _TIMESTAMPTZ, nullable=False),
+    Column("problem", Text),
+    Column("heart_beat_at", _TIMESTAMPTZ, nullable=False, server_default=_NOW),
+    CheckConstraint(
+        "state IN ('warm_up', 'serving', 'lagging', 'unavailable')", name="served_versions_state_check"
+    ),
+    Index("served_versions_heart_beat_at_idx", "heart_beat_at"),
+)
+"""What each inference replica decides with; an old heart-beat: the replica is gone."""
+
+mode_changes = Table(
+    "mode_changes",
+    ours,
+    Column("strategy_id", String(100), primary_key=True),
+    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
+    Column("mode", String(10), nullable=False),
+    Column("version", String(50)),
+    Column("reason", Text, nullable=False),
+    Column("figures", JSONB, nullable=False),
+    Column("changed_at", _TIMESTAMPTZ, nullable=False, server_default=_NOW),
+    CheckConstraint("mode IN ('warm_up', 'model')", name="mode_changes_mode_check"),
+)
+"""When a strategy went from warm-up to a model or back: by the registry's epochs, 0 for none yet."""
+
+minute_bars = Table(
+    "minute_bars",
+    ours,
+    Column("symbol", String(50), primary_key=True),
+    Column("minute", _TIMESTAMPTZ, primary_key=True),
+    Column("open", _EXACT, nullable=False),
+    Column("high", _EXACT, nullable=False),
+    Column("low", _EXACT, nullable=False),
+    Column("close", _EXACT, nullable=False),
+    Column("first_at", _TIMESTAMPTZ, nullable=False),
+    Column("last_at", _TIMESTAMPTZ, nullable=False),
+    Column("vectors", Integer, nullable=False),
+)
+"""The price that the fleet saw, by minute; `first_at` and `last_at` are the vectors of open and close."""
+
+live_sums = Table(
+    "live_sums",
+    ours,
+    Column("version", String(50), primary_key=True),
+    Column("hour", _TIMESTAMPTZ, primary_key=True),
+    Column("name", String(50), primary_key=True),
+    Column("value", Double, nullable=False),
+)
+"""What live predictions were worth, as sums that replicas add to; model_quality_metrics shows the figures."""
 
 model_version_numbers = Sequence("model_version_numbers", metadata=ours)
 """The n of the next version `v{n}`; a number may be skipped, never given twice."""
@@ -342,6 +453,11 @@ training_runs = Table(
     Column("progress", JSONB),
     Column("version", String(50)),
     Column("trace_id", String(100), nullable=False),
+    Column("requested_by", String(100), nullable=False, server_default="trainer"),
+    Column("cancel_requested_at", _TIMESTAMPTZ),
+    Column("cancel_actor", String(100)),
+    Column("cancel_reason", Text),
+    Column("recoveries", Integer, nullable=False, server_default=_ZERO),
     CheckConstraint(
         "trigger IN ('bootstrap', 'manual', 'schedule', 'degradation')", name="training_runs_trigger_check"
     ),
@@ -358,6 +474,9 @@ training_runs = Table(
         "symbol",
         unique=True,
         postgresql_where=text("state IN ('requested', 'building', 'ready', 'running')"),
+    ),
+    Index(
+        "training_runs_running_idx", "strategy_id", unique=True, postgresql_where=text("state = 'running'")
     ),
     Index("training_runs_strategy_idx", "strategy_id", text("requested_at DESC")),
     Index("training_runs_requested_at_idx", text("requested_at DESC")),
@@ -393,6 +512,34 @@ position_lifecycles = Table(
 )
 """One row from the opening of a position to its close: what the exit rules remember of it. A flip closes
 one lifecycle and opens another; at most one of a symbol is open."""
+
+booked_orders = Table(
+    "booked_orders",
+    ours,
+    Column("order_id", String(100), primary_key=True),
+    Column("signal_id", Uuid, nullable=False),
+    Column("filled_quantity", _DECIMAL, nullable=False),
+    Column("filled_value", _EXACT, nullable=False),
+    Column("fees", _DECIMAL, nullable=False),
+    Column("order_updated_at", _TIMESTAMPTZ, nullable=False),
+    Column("booked_at", _TIMESTAMPTZ, nullable=False, server_default=_NOW),
+    Index("booked_orders_order_updated_at_idx", "order_updated_at"),
+)
+"""How much of each order stands in execution_events already; `filled_value` is quote currency."""
+
+invalid_executions = Table(
+    "invalid_executions",
+    ours,
+    Column("execution_id", Uuid, primary_key=True),
+    Column("source", String(10), nullable=False),
+    Column("order_id", String(100)),
+    Column("reason", Text, nullable=False),
+    Column("body", JSONB, nullable=False),
+    Column("seen_at", _TIMESTAMPTZ, nullable=False, server_default=_NOW),
+    CheckConstraint("source IN ('orders', 'queue')", name="invalid_executions_source_check"),
+    Index("invalid_executions_seen_at_idx", text("seen_at DESC")),
+)
+"""Executions that break docs/validation-rules.md, as they came, each once, with its reason."""
 
 
 # The neighbours', read-only

@@ -175,7 +175,7 @@ def _session(artifact: Artifact) -> onnxruntime.InferenceSession:
 
 def _difference(loaded: LoadedModel, golden: Golden) -> float:
     row = [np.nan if value is None else value for value in golden.features]
-    return float(np.max(np.abs(np.subtract(loaded.predict(row), golden.probabilities))))
+    return float(np.max(np.abs(np.subtract(loaded.predict(row), golden.outputs))))
 
 
 def _same_epoch(one: Active | None, other: Active | None) -> bool:

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 FLEET = "fleet"
-"""The scope of everybody."""
+"""The scope of everybody who enters."""
+EXITS = "exits"
+"""The scope of exits: they go on whatever the fleet's state, unless an operator halts them by name."""
 
 
 class TradingState(StrEnum):

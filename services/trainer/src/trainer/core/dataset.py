@@ -56,7 +56,7 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     names: tuple[str, ...]
     optional: tuple[str, ...]
     medians: dict[str, float]
-    """Training median of each feature that is not optional."""
+    """Training median of each feature."""
     train: Part
     validation: Part
     test: Part
@@ -108,11 +108,7 @@ def prepare(train: Split, validation: Split, test: Split, rules: Rules) -> Prepa
     return Prepared(
         names=names,
         optional=tuple(name for name, may_lack in zip(names, optional, strict=True) if may_lack),
-        medians={
-            name: float(median)
-            for name, median, may_lack in zip(names, medians, optional, strict=True)
-            if not may_lack
-        },
+        medians=dict(zip(names, medians.tolist(), strict=True)),
         **parts,
         horizon_rows=max(1.0, horizon_ns / float(np.median(np.diff(parts["train"].at_ns)))),
         notes=(
