@@ -11,7 +11,7 @@ from common.core.rate_limit import Bucket, Rate
 from common.core.trading_state import TradingState
 from common.messages import FeatureVector
 from inference.core.case import Balance, Case, Instrument, Ledger, Limits, Screening, Situation
-from inference.core.decide import snapshot_of
+from inference.core.screening import snapshot_of
 from inference.core.stream import Stream
 from inference.core.warmup import Proposal
 

@@ -12,8 +12,9 @@ from common.core.rate_limit import Bucket
 from common.core.trading_state import TradingState
 from inference.core import gates
 from inference.core.case import Balance, LastSignal, OpenOrder
-from inference.core.decide import Signal, decide, screen
+from inference.core.decide import Signal, decide
 from inference.core.reasons import Reason, Skip
+from inference.core.screening import screen
 
 LAST = LastSignal(signal_id=UUID(int=1), created_at=NOW - timedelta(seconds=3), order_status=None)
 RESTING = OpenOrder(order_id="EX-1", side="buy", status="pending")

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.inference.cases import vector
 
-from inference.core.model import Model, ModelPolicy, align, propose
+from inference.core.alignment import align
+from inference.core.model import Model, ModelPolicy, propose
 from inference.core.reasons import Reason, Skip
 from inference.core.warmup import Proposal
 

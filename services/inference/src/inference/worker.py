@@ -23,10 +23,12 @@ from common.signal_outbox import Claim, SignalOutbox
 from common.trading_states import stored_states
 from inference import emission, situation
 from inference.core import model, warmup
+from inference.core.alignment import align
 from inference.core.case import Case, Limits, Screening
-from inference.core.decide import Signal, decide, screen
-from inference.core.model import ModelPolicy, align
+from inference.core.decide import Signal, decide
+from inference.core.model import ModelPolicy
 from inference.core.reasons import Reason, Skip
+from inference.core.screening import screen
 from inference.core.stream import Stream, observe
 from inference.core.warmup import Proposal, WarmUp, slot_of
 from inference.emission import Key

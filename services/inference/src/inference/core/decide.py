@@ -4,12 +4,10 @@ from datetime import datetime
 
 import msgspec
 
-from common.messages import FeatureVector, MarketSnapshot, TradingSignal
-from inference.core.case import Case, Screening
-from inference.core.gates import ENTRY_GATES, VECTOR_GATES, valid_until
+from common.messages import TradingSignal
+from inference.core.case import Case
+from inference.core.entry_gates import ENTRY_GATES, valid_until
 from inference.core.reasons import Facts, Skip
-
-_PERCENT = 100
 
 
 class Signal(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,15 +15,6 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
 
     message: TradingSignal
     valid_until: datetime
-
-
-def screen(screening: Screening) -> Skip | MarketSnapshot:
-    """The market as the vector shows it, once it passed every gate that needs nothing else."""
-    for gate in VECTOR_GATES:
-        check = gate(screening)
-        if check.denied:
-            return Skip(check.denied, check.facts)
-    return snapshot_of(screening.vector)
 
 
 def decide(case: Case) -> Signal | Skip:
@@ -62,21 +51,3 @@ def decide(case: Case) -> Signal | Skip:
         trace_id=case.trace_id,
     )
     return Signal(message=message, valid_until=valid_until(case))
-
-
-def snapshot_of(vector: FeatureVector) -> MarketSnapshot:
-    """The signal's market fields from registry names; what a vector lacks is null.
-
-    TRAP: the Order Manager reads `spread` as percent, the registry's spread_rel is a fraction.
-    """
-    features = vector.features
-    spread_rel = features.get("spread_rel")
-    return MarketSnapshot(
-        price=features["mid_price"],
-        spread=None if spread_rel is None or not spread_rel >= 0 else spread_rel * _PERCENT,
-        volatility=_first_present(features.get("volatility_5m"), features.get("volatility_1m")),
-    )
-
-
-def _first_present(*values: float | None) -> float | None:
-    return next((value for value in values if value is not None), None)

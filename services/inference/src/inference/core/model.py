@@ -12,12 +12,10 @@ from decimal import ROUND_DOWN, Decimal
 import msgspec
 
 from common.core.calibration import Table, calibrate
-from common.messages import FeatureVector, Side
+from common.messages import Side
 from inference.core.reasons import Reason, Skip
 from inference.core.warmup import Proposal
 
-MAX_LACKING = 0.1
-"""A vector that lacks a larger share of the features is not decided on."""
 _CENT = Decimal("0.01")
 _SIDES: dict[int, Side] = {1: "buy", -1: "sell"}
 
@@ -44,20 +42,6 @@ class ModelPolicy(msgspec.Struct, frozen=True, kw_only=True):
     probability_lead: float
     confidence_threshold: float | None
     """May only raise the version's own threshold."""
-
-
-def align(vector: FeatureVector, model: Model) -> tuple[float, ...] | Skip:
-    """The model's input row: features in the manifest's order, NaN for an optional one that is missing."""
-    if vector.symbol != model.symbol:
-        return Skip(Reason.MODEL_OF_ANOTHER_SYMBOL, {"model_symbol": model.symbol, "version": model.version})
-    if vector.feature_registry_version != model.feature_registry_version:
-        facts = {"vector": vector.feature_registry_version, "model": model.feature_registry_version}
-        return Skip(Reason.REGISTRY_MISMATCH, facts)
-    lacking = [name for name in model.features if name not in vector.features]
-    required = [name for name in lacking if name not in model.optional_features]
-    if required or len(lacking) > MAX_LACKING * len(model.features):
-        return Skip(Reason.FEATURES_MISSING, {"missing": lacking[:10], "count": len(lacking)})
-    return tuple(vector.features.get(name, math.nan) for name in model.features)
 
 
 def propose(raw: Sequence[float], model: Model, policy: ModelPolicy) -> Proposal | Skip:

@@ -1,82 +1,22 @@
-"""The gates: each looks at one thing that can forbid a signal or make it smaller.
+"""The gates of an entry: each looks at one thing that can forbid a signal or make it smaller.
 
 A gate answers with a `Check`: it passes, passes with a smaller amount, or denies with its reason, and always
-shows the figures it compared. Comparisons say what must hold, so that NaN denies. The first denial wins;
-`VECTOR_GATES` need nothing but the vector and run before any read, `ENTRY_GATES` need the whole case.
+shows the figures it compared. Comparisons say what must hold, so that NaN denies. The first denial wins.
 """
 
-import math
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from decimal import ROUND_DOWN, Decimal
 
-import msgspec
-
 from common.core import rate_limit
 from common.core.trading_state import TradingState
-from inference.core.case import Case, Instrument, Screening
-from inference.core.reasons import Facts, Reason
+from inference.core.case import Case, Instrument
+from inference.core.check import Check, instant, passes_if, plain, seconds
+from inference.core.reasons import Reason
 
 _CENT = Decimal("0.01")
 _SATOSHI = Decimal("0.00000001")
 _LEFT_PENDING = ("pending", None)
-
-
-class Check(msgspec.Struct, frozen=True):
-    """The answer of one gate: `denied` is None when it passes."""
-
-    denied: Reason | None
-    facts: Facts
-    amount_quote: Decimal | None = None
-    """The amount that passes, where the gate changed it."""
-
-
-def age(screening: Screening) -> Check:
-    """The vector is at most MARKET_DATA_MAX_AGE_SECONDS old by its own timestamp, never by its receipt."""
-    age_s = _seconds(screening.now - screening.vector.timestamp)
-    fresh = age_s <= screening.limits.market_data_max_age_s
-    return _check(fresh, Reason.VECTOR_STALE, age_s=age_s, limit_s=screening.limits.market_data_max_age_s)
-
-
-def future(screening: Screening) -> Check:
-    """The vector is stamped at most a clock's error ahead of now."""
-    ahead_s = _seconds(screening.vector.timestamp - screening.now)
-    fits = ahead_s <= screening.limits.future_tolerance_s
-    return _check(
-        fits, Reason.VECTOR_FROM_FUTURE, ahead_s=ahead_s, limit_s=screening.limits.future_tolerance_s
-    )
-
-
-def monotone(screening: Screening) -> Check:
-    """No newer vector of the symbol has been seen."""
-    behind_s = _seconds(screening.stream.newest - screening.vector.timestamp)
-    return _check(behind_s <= 0, Reason.VECTOR_SUPERSEDED, behind_s=behind_s)
-
-
-def finite(screening: Screening) -> Check:
-    """Every feature is a finite number."""
-    wrong = sorted(n for n, value in screening.vector.features.items() if not math.isfinite(value))
-    return _check(not wrong, Reason.NOT_FINITE, features=wrong[:10])
-
-
-def frozen(screening: Screening) -> Check:
-    """The market's part of the features changed recently; a worker that saw no change yet waits for one."""
-    changed_at = screening.stream.changed_at
-    if changed_at is None:
-        return Check(Reason.MARKET_FROZEN, {"unchanged_s": None})
-    unchanged_s = _seconds(screening.vector.timestamp - changed_at)
-    alive = unchanged_s <= screening.limits.market_data_max_age_s
-    return _check(alive, Reason.MARKET_FROZEN, unchanged_s=unchanged_s)
-
-
-def price(screening: Screening) -> Check:
-    """There is a positive mid price, and depth behind it where the registry has depth."""
-    mid_price = screening.vector.features.get("mid_price", math.nan)
-    depth = screening.vector.features.get("depth_bid_top5", math.inf)
-    shown_depth = None if math.isinf(depth) else depth
-    return _check(
-        mid_price > 0 and depth > 0, Reason.NO_PRICE, mid_price=_shown(mid_price), depth=shown_depth
-    )
 
 
 def state(case: Case, amount: Decimal) -> Check:
@@ -92,19 +32,19 @@ def state(case: Case, amount: Decimal) -> Check:
 
 def undecided(case: Case, amount: Decimal) -> Check:
     """No signal exists for this vector."""
-    return _check(not case.ledger.claimed, Reason.VECTOR_ALREADY_DECIDED, signal_id=str(case.signal_id))
+    return passes_if(not case.ledger.claimed, Reason.VECTOR_ALREADY_DECIDED, signal_id=str(case.signal_id))
 
 
 def newest(case: Case, amount: Decimal) -> Check:
     """No signal of the strategy and symbol was emitted for a newer vector."""
     emitted = case.ledger.newest_emitted
     fits = emitted is None or emitted < case.vector.timestamp
-    return _check(fits, Reason.NEWER_SIGNAL_EXISTS, newest_emitted=_instant(emitted))
+    return passes_if(fits, Reason.NEWER_SIGNAL_EXISTS, newest_emitted=instant(emitted))
 
 
 def warmup_slot(case: Case, amount: Decimal) -> Check:
     """The fleet's present time slot is free."""
-    return _check(not case.ledger.warmup_slot_taken, Reason.WARMUP_SLOT_TAKEN)
+    return passes_if(not case.ledger.warmup_slot_taken, Reason.WARMUP_SLOT_TAKEN)
 
 
 def open_order(case: Case, amount: Decimal) -> Check:
@@ -124,10 +64,10 @@ def in_flight(case: Case, amount: Decimal) -> Check:
     last = case.ledger.last_signal
     if last is None:
         return Check(None, {"last_signal": None})
-    since_s = _seconds(case.now - last.created_at)
+    since_s = seconds(case.now - last.created_at)
     answered = last.order_status not in _LEFT_PENDING
     passes = answered or since_s > case.limits.in_flight_timeout_s
-    return _check(passes, Reason.SIGNAL_IN_FLIGHT, since_s=since_s, order_status=last.order_status)
+    return passes_if(passes, Reason.SIGNAL_IN_FLIGHT, since_s=since_s, order_status=last.order_status)
 
 
 def holdings(case: Case, amount: Decimal) -> Check:
@@ -136,9 +76,9 @@ def holdings(case: Case, amount: Decimal) -> Check:
     if size is None:
         return Check(Reason.POSITION_UNKNOWN, {"live_size": None})
     if case.proposal.side == "buy":
-        return Check(None, {"live_size": _plain(size)})
+        return Check(None, {"live_size": plain(size)})
     held_quote = (size * case.price).quantize(_SATOSHI, ROUND_DOWN)
-    facts = {"live_size": _plain(size), "held_quote": _plain(held_quote)}
+    facts = {"live_size": plain(size), "held_quote": plain(held_quote)}
     if held_quote > 0:
         return Check(None, facts, min(amount, held_quote))
     return Check(None if case.limits.short_entries else Reason.WOULD_OPEN_SHORT, facts)
@@ -151,16 +91,16 @@ def balance(case: Case, amount: Decimal) -> Check:
     known = case.situation.balance
     if known is None:
         return Check(Reason.BALANCE_UNKNOWN, {"available_quote": None})
-    age_s = _seconds(case.now - known.received_at)
+    age_s = seconds(case.now - known.received_at)
     if not age_s <= case.limits.balance_max_age_s:
         return Check(Reason.BALANCE_STALE, {"age_s": age_s, "limit_s": case.limits.balance_max_age_s})
     costs = 1 + case.limits.fee_rate + case.limits.slippage_rate
     affordable = known.available_quote * case.limits.balance_margin / costs - case.ledger.reserved_quote
     adapted = min(amount, max(affordable, Decimal(0))).quantize(_CENT, ROUND_DOWN)
     facts = {
-        "available_quote": _plain(known.available_quote),
-        "reserved_quote": _plain(case.ledger.reserved_quote),
-        "affordable_quote": _plain(affordable),
+        "available_quote": plain(known.available_quote),
+        "reserved_quote": plain(case.ledger.reserved_quote),
+        "affordable_quote": plain(affordable),
         "age_s": age_s,
     }
     if not affordable >= minimum_order(case.situation.instrument, case):
@@ -171,7 +111,7 @@ def balance(case: Case, amount: Decimal) -> Check:
 def order_notional(case: Case, amount: Decimal) -> Check:
     """No signal exceeds MAX_ORDER_NOTIONAL: above its own cap the Order Manager mangles the quantity."""
     limit = case.limits.max_order_notional
-    return Check(None, {"limit_quote": _plain(limit)}, min(amount, limit))
+    return Check(None, {"limit_quote": plain(limit)}, min(amount, limit))
 
 
 def hourly_notional(case: Case, amount: Decimal) -> Check:
@@ -180,7 +120,7 @@ def hourly_notional(case: Case, amount: Decimal) -> Check:
     if limit is None or not case.adds_exposure:
         return Check(None, {"limit_quote": None})
     left = limit - case.ledger.hourly_notional
-    facts = {"limit_quote": _plain(limit), "left_quote": _plain(left)}
+    facts = {"limit_quote": plain(limit), "left_quote": plain(left)}
     if not left >= minimum_order(case.situation.instrument, case):
         return Check(Reason.HOURLY_NOTIONAL_USED, facts)
     return Check(None, facts, min(amount, left))
@@ -189,24 +129,23 @@ def hourly_notional(case: Case, amount: Decimal) -> Check:
 def minimum(case: Case, amount: Decimal) -> Check:
     """The amount is at least the instrument's minimum: the Order Manager raises a smaller one on its own."""
     floor = minimum_order(case.situation.instrument, case)
-    return _check(
-        amount >= floor, Reason.BELOW_MINIMUM_ORDER, amount_quote=_plain(amount), minimum=_plain(floor)
+    return passes_if(
+        amount >= floor, Reason.BELOW_MINIMUM_ORDER, amount_quote=plain(amount), minimum=plain(floor)
     )
 
 
 def rate(case: Case, amount: Decimal) -> Check:
     """The fleet's token bucket holds one more signal."""
     bucket = rate_limit.refilled(case.ledger.bucket, case.limits.rate, case.now)
-    return _check(rate_limit.has_token(bucket), Reason.RATE_LIMITED, tokens=round(bucket.tokens, 3))
+    return passes_if(rate_limit.has_token(bucket), Reason.RATE_LIMITED, tokens=round(bucket.tokens, 3))
 
 
 def expiry(case: Case, amount: Decimal) -> Check:
     """Some validity is left: SIGNAL_VALIDITY_SECONDS, never past the vector's maximum age."""
-    left_s = _seconds(valid_until(case) - case.now)
-    return _check(left_s > 0, Reason.EXPIRED, left_s=left_s)
+    left_s = seconds(valid_until(case) - case.now)
+    return passes_if(left_s > 0, Reason.EXPIRED, left_s=left_s)
 
 
-VECTOR_GATES: tuple[Callable[[Screening], Check], ...] = (age, future, monotone, finite, frozen, price)
 ENTRY_GATES: tuple[Callable[[Case, Decimal], Check], ...] = (
     state,
     undecided,
@@ -236,23 +175,3 @@ def minimum_order(instrument: Instrument | None, case: Case) -> Decimal:
         return case.limits.min_order_notional
     lots = max(instrument.min_order_qty, instrument.lot_size) * case.price
     return max(instrument.min_order_value, lots)
-
-
-def _check(passes: bool, reason: Reason, /, **facts: object) -> Check:
-    return Check(None if passes else reason, facts)
-
-
-def _seconds(span: timedelta) -> float:
-    return round(span.total_seconds(), 6)
-
-
-def _shown(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _plain(value: Decimal) -> str:
-    return format(value, "f")
-
-
-def _instant(value: datetime | None) -> str | None:
-    return value.isoformat() if value else None
