@@ -12,8 +12,8 @@ from pydantic.fields import FieldInfo
 
 import api.events
 import api.settings
+import common.core.exits.holds
 import common.telemetry
-import exit_strategy.core.holds
 import exit_strategy.events
 import exit_strategy.settings
 import inference.core.reasons
@@ -22,6 +22,7 @@ import inference.settings
 import trainer.events
 import trainer.settings
 from common.core.named import Named
+from common.exit_settings import ClosingSettings
 from common.position_manager import PositionManagerSettings
 from common.settings import (
     BusSettings,
@@ -41,7 +42,7 @@ EVENTS: dict[str, type[Named]] = {
     "Trainer": trainer.events.Event,
     "Exit strategy": exit_strategy.events.Event,
     "API": api.events.Event,
-    "Why an exit waits": exit_strategy.core.holds.Hold,
+    "Why an exit waits": common.core.exits.holds.Hold,
     "Why there was no signal": inference.core.reasons.Reason,
 }
 SHARED: dict[str, type[SettingsGroup]] = {
@@ -53,6 +54,7 @@ SHARED: dict[str, type[SettingsGroup]] = {
     "Model storage": ModelStorageSettings,
     "Feature Service": FeatureServiceSettings,
     "Position Manager": PositionManagerSettings,
+    "Closing positions": ClosingSettings,
 }
 SERVICES: dict[str, type[SettingsGroup]] = {
     "Inference": inference.settings.Settings,

@@ -7,12 +7,12 @@ from uuid import UUID
 import msgspec
 import pytest
 
+from common.core.exits.dispatch import Issue, amount_quote
+from common.core.exits.exit_signal import exit_signal
+from common.core.exits.position import Opening, View, opened
+from common.core.exits.rules import Look, Rules, StopLoss, verdicts
 from common.core.ids import exit_signal_id
 from common.messages import PositionUpdated, encode_signal
-from exit_strategy.core.dispatch import Issue, amount_quote
-from exit_strategy.core.exit_signal import exit_signal
-from exit_strategy.core.position import Opening, View, opened
-from exit_strategy.core.rules import Look, Rules, StopLoss, verdicts
 from sandbox.core.order_rules import Signal, validate
 
 NOW = datetime(2026, 11, 22, 13, 0, tzinfo=UTC)

@@ -6,9 +6,9 @@ from uuid import UUID
 
 import msgspec
 
-from exit_strategy.core.position import Opening, Price, View, opened
-from exit_strategy.core.rules import Rules, Stage, StopLoss, TakeProfit, TimeLimit, TrailingStop
-from exit_strategy.core.step import Exit, step
+from common.core.exits.position import Opening, Price, View, opened
+from common.core.exits.rules import Rules, Stage, StopLoss, TakeProfit, TimeLimit, TrailingStop
+from common.core.exits.step import Exit, step
 
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 MAX_AGE = timedelta(seconds=60)

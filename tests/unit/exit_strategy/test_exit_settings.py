@@ -4,7 +4,7 @@ from decimal import Decimal
 import pytest
 from pydantic import ValidationError
 
-from exit_strategy.core.rules import Rules
+from common.core.exits.rules import Rules
 from exit_strategy.settings import Settings
 
 

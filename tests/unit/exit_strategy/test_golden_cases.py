@@ -21,9 +21,9 @@ from tests.unit.exit_strategy.book import (
     trail,
 )
 
-from exit_strategy.core.holds import Hold
-from exit_strategy.core.position import Opening, View, continues, opened, resized
-from exit_strategy.core.step import Exit, step
+from common.core.exits.holds import Hold
+from common.core.exits.position import Opening, View, continues, opened, resized
+from common.core.exits.step import Exit, step
 
 LADDER = tp((3, 50), (5, 100))
 

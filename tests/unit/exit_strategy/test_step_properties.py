@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.exit_strategy.book import MAX_AGE, START, long, price, rules, short, sl, tp, trail
 
-from exit_strategy.core.step import step
+from common.core.exits.step import step
 
 OF = rules(sl(2), tp((3, 50), (5, 100)), trail(2, 1))
 NOW = START + timedelta(seconds=50)

@@ -10,7 +10,7 @@ from tests.unit.inference.cases import NOW, case, ledger, limits, proposal, scre
 
 from common.core.rate_limit import Bucket
 from common.core.trading_state import TradingState
-from inference.core import gates
+from inference.core import entry_gates
 from inference.core.case import Balance, LastSignal, OpenOrder
 from inference.core.decide import Signal, decide
 from inference.core.reasons import Reason, Skip
@@ -178,7 +178,7 @@ def test_a_signal_carries_the_figures_of_every_gate():
     outcome = decide(case())
 
     assert isinstance(outcome, Signal)
-    assert list(outcome.message.metadata["gates"]) == [gate.__name__ for gate in gates.ENTRY_GATES]
+    assert list(outcome.message.metadata["gates"]) == [gate.__name__ for gate in entry_gates.ENTRY_GATES]
     assert outcome.message.is_warmup
     assert outcome.message.market_data_snapshot.spread == pytest.approx(0.04)
 

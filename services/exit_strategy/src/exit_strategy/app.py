@@ -1,5 +1,6 @@
 """The exit strategy service, composed."""
 
+import functools
 import os
 import socket
 from datetime import timedelta
@@ -8,6 +9,7 @@ from faststream.asgi.types import ASGIApp
 
 from common import bus, topology
 from common.background import every
+from common.core.exits.rules import Rules
 from common.database import create_engine
 from common.feature_service import FeatureService
 from common.position_manager import PositionManager
@@ -66,9 +68,13 @@ def create_app(settings: Settings) -> ASGIApp:
 
 
 def _policy(settings: Settings) -> Policy:
+    @functools.cache
+    def rules_of(strategy_id: str, symbol: str) -> Rules:
+        return settings.of_strategy(strategy_id, symbol).rules()
+
     return Policy(
         enabled=settings.exit_strategy_enabled,
-        rules=settings.rules(),
-        limits=settings.limits(),
+        rules_of=rules_of,
+        limits=settings.closing_limits(),
         price_max_age=timedelta(seconds=settings.market_data_max_age_seconds),
     )

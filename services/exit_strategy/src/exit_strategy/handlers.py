@@ -4,8 +4,8 @@ from faststream.rabbit import RabbitBroker
 
 from common import bus, topology, tracing
 from common.bus import Delivery, decoding
+from common.core.exits.position import Price
 from common.messages import PositionChanged, PositionUpdated, PriceSeen
-from exit_strategy.core.position import Price
 from exit_strategy.sweep import Sweep
 from exit_strategy.worker import Worker
 

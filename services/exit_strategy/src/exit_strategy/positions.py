@@ -14,9 +14,8 @@ from sqlalchemy import RowMapping, func, literal_column, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from common.tables import instrument_info, orders, position_lifecycles, trading_signals
-from exit_strategy.core.dispatch import Instrument
-from exit_strategy.core.position import UNATTRIBUTED, Opening, Side, Tracked, View, opened
+from common.core.exits.position import UNATTRIBUTED, Opening, Side, Tracked, View, opened
+from common.tables import orders, position_lifecycles, trading_signals
 from exit_strategy.events import Event
 
 log = structlog.get_logger(__name__)
@@ -25,18 +24,8 @@ LATE_ANSWER = timedelta(seconds=10)
 """An answer of the Position Manager that is older than the end of a lifecycle is not under way for longer."""
 
 _BOOKED = ("filled", "partially_filled")
-_FIXED = {"lifecycle_id", "symbol", "side", "opened_at", "strategy_id"}
 
 T = TypeVar("T")
-
-
-async def locked(connection: AsyncConnection, symbol: str) -> Tracked | None:
-    """The open lifecycle of `symbol`, nobody else's to change until the transaction ends."""
-    rows = await connection.execute(
-        select(position_lifecycles).where(*_is_open(symbol)).with_for_update(key_share=True)
-    )
-    row = rows.mappings().first()
-    return None if row is None else _read(row, Tracked)
 
 
 async def all_open(connection: AsyncConnection) -> Sequence[Tracked]:
@@ -77,16 +66,6 @@ async def begin(connection: AsyncConnection, view: View) -> Tracked | None:
     return tracked if inserted.first() is not None else None
 
 
-async def save(connection: AsyncConnection, tracked: Tracked) -> None:
-    """The row shows `tracked`; the caller holds its lock."""
-    values = {name: value for name, value in msgspec.structs.asdict(tracked).items() if name not in _FIXED}
-    await connection.execute(
-        update(position_lifecycles)
-        .where(position_lifecycles.c.lifecycle_id == tracked.lifecycle_id)
-        .values(**values)
-    )
-
-
 async def end(connection: AsyncConnection, tracked: Tracked, seen_at: datetime | None) -> None:
     """The lifecycle is over; `seen_at` is when the platform showed it, None: it is merely gone.
 
@@ -97,17 +76,6 @@ async def end(connection: AsyncConnection, tracked: Tracked, seen_at: datetime |
         .where(position_lifecycles.c.lifecycle_id == tracked.lifecycle_id)
         .values(closed_at=func.now(), newest_event_at=seen_at or tracked.newest_event_at)
     )
-
-
-async def instrument(connection: AsyncConnection, symbol: str) -> Instrument:
-    """The exchange's steps for `symbol`; the finest where they are not known."""
-    rows = await connection.execute(
-        select(
-            instrument_info.c.lot_size, instrument_info.c.min_order_qty, instrument_info.c.min_order_value
-        ).where(instrument_info.c.symbol == symbol)
-    )
-    row = rows.mappings().first()
-    return Instrument() if row is None or row["lot_size"] <= 0 else _read(row, Instrument)
 
 
 # A late view must not bring back a lifecycle that has ended. An end may be stamped by another clock than the

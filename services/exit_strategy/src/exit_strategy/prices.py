@@ -7,11 +7,11 @@ from decimal import Decimal
 import msgspec
 import structlog
 
+from common.core.exits.position import Price
 from common.core.market_feed import fingerprint
 from common.errors import FleetError
 from common.feature_service import FeatureService
 from common.messages import FeatureVector
-from exit_strategy.core.position import Price
 from exit_strategy.events import Event
 
 log = structlog.get_logger(__name__)

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from common.core.exits.position import Tracked
 from common.errors import FleetError
 from common.position_manager import PositionManager
 from exit_strategy import positions
-from exit_strategy.core.position import Tracked
 from exit_strategy.events import Event
 from exit_strategy.metrics import BLIND_POSITIONS, COVERAGE_S, OPEN_POSITIONS
 from exit_strategy.prices import AskedPrices

@@ -6,6 +6,7 @@ nothing or an intent that the relay publishes.
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -15,32 +16,29 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from common import tracing
+from common import exits, tracing
+from common.core.exits.dispatch import Done, Issue, Limits, Wait, was_reopened
+from common.core.exits.holds import Hold
+from common.core.exits.position import Price, Tracked, View, continues, is_outdated, resized
+from common.core.exits.rules import Rules, Verdict
+from common.core.exits.step import Exit, step
 from common.errors import FleetError, TryAgain, Unusable
 from common.messages import PositionUpdated, TradingSignal
 from common.position_manager import Position, PositionManager
 from common.signal_outbox import Claim, SignalOutbox
-from exit_strategy import flights, positions
-from exit_strategy.core.dispatch import Done, Issue, Limits, Wait, dispatch, was_reopened
-from exit_strategy.core.exit_signal import exit_signal
-from exit_strategy.core.holds import Hold
-from exit_strategy.core.position import Price, Tracked, View, continues, is_outdated, resized
-from exit_strategy.core.rules import Rules, Verdict
-from exit_strategy.core.step import Exit, step
+from exit_strategy import positions
 from exit_strategy.events import Event
 from exit_strategy.metrics import EXITS, TRIGGERS, VIEWS_LATE
 
 log = structlog.get_logger(__name__)
-
-VALIDITY_MARGIN = timedelta(seconds=2)
-"""An exit has expired in the broker for so long before the next generation exists."""
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """What the operator configured for exits."""
 
     enabled: bool
-    rules: Rules
+    rules_of: Callable[[str, str], Rules]
+    """Of the strategy and symbol of a lifecycle."""
     limits: Limits
     price_max_age: timedelta
 
@@ -113,7 +111,7 @@ class Worker:
     async def on_gone(self, tracked: Tracked) -> None:
         """A lifecycle that the Position Manager does not show is over, unless it changed meanwhile."""
         async with self._locks[tracked.symbol], self._engine.begin() as connection:
-            known = await positions.locked(connection, tracked.symbol)
+            known = await exits.locked(connection, tracked.symbol)
             if known is None or known.lifecycle_id != tracked.lifecycle_id:
                 return
             if known.newest_event_at == tracked.newest_event_at:
@@ -125,7 +123,7 @@ class Worker:
 
     async def _alone(self, symbol: str, price: Price | None) -> Sent | Wait | None:
         async with self._locks[symbol], self._engine.begin() as connection:
-            tracked = await positions.locked(connection, symbol)
+            tracked = await exits.locked(connection, symbol)
             if tracked is None:
                 return None
             return await self._decided(connection, tracked, price)
@@ -135,12 +133,10 @@ class Worker:
     ) -> Sent | Wait | None:
         verdicts: tuple[Verdict, ...] = ()
         if price is not None:
-            before = tracked
-            tracked, verdicts, decision = step(
-                before, price, self._policy.rules, _utcnow(), self._policy.price_max_age
-            )
+            before, rules = tracked, self._policy.rules_of(tracked.strategy_id, tracked.symbol)
+            tracked, verdicts, decision = step(before, price, rules, _utcnow(), self._policy.price_max_age)
             if tracked != before:
-                await positions.save(connection, tracked)
+                await exits.save(connection, tracked)
             if isinstance(decision, Exit):
                 _log_triggered(tracked, decision.verdict, price)
         if tracked.latched_rule is None or not self._policy.enabled:
@@ -150,42 +146,26 @@ class Worker:
     async def _dispatched(
         self, connection: AsyncConnection, tracked: Tracked, verdicts: tuple[Verdict, ...]
     ) -> Sent | Wait | None:
-        now = _utcnow()
-        outcome = dispatch(
+        outcome = await exits.issue(
+            connection,
+            self._outbox,
             tracked,
-            self._policy.rules,
-            await flights.traffic(connection, tracked.symbol),
-            instrument=await positions.instrument(connection, tracked.symbol),
+            rules=self._policy.rules_of(tracked.strategy_id, tracked.symbol),
             limits=self._policy.limits,
-            now=now,
+            verdicts=verdicts,
+            now=_utcnow(),
         )
         if isinstance(outcome, Wait):
             self._note(tracked, outcome.reason)
             return outcome
         self._held.pop(tracked.lifecycle_id, None)
         if isinstance(outcome, Done):
-            finished = msgspec.structs.replace(
-                tracked, latched_rule=None, latched_at=None, exit_signal_id=None
-            )
-            await positions.save(connection, finished)
             return None
-        signal = exit_signal(tracked, outcome, verdicts, now, tracing.current())
-        claim = await self._outbox.claim(
-            connection,
-            signal,
-            kind="exit",
-            feature_timestamp=tracked.last_evaluated_at,
-            valid_until=now + self._policy.limits.reissue - VALIDITY_MARGIN,
-        )
-        issued = msgspec.structs.replace(
-            tracked, generation=outcome.generation, exit_signal_id=signal.signal_id
-        )
-        await positions.save(connection, issued)
-        if claim is None:
-            log.warning(Event.EXIT_ALREADY_CLAIMED, signal_id=str(signal.signal_id))
+        if outcome.claim is None:
+            log.warning(Event.EXIT_ALREADY_CLAIMED, signal_id=str(outcome.signal.signal_id))
             return None
-        _log_emitted(signal, outcome, tracked)
-        return Sent(rule=outcome.rule, claim=claim)
+        _log_emitted(outcome.signal, outcome.issue, tracked)
+        return Sent(rule=outcome.issue.rule, claim=outcome.claim)
 
     async def _carry_out(self, symbol: str, outcome: Sent | Wait | None) -> None:
         if isinstance(outcome, Wait) and outcome.reason is Hold.ENTRY_JUST_SENT and outcome.until:
@@ -197,13 +177,13 @@ class Worker:
 
     # False: what ended is closed, and what began lacks its entry price.
     async def _apply(self, connection: AsyncConnection, view: View) -> bool:
-        tracked = await positions.locked(connection, view.symbol)
+        tracked = await exits.locked(connection, view.symbol)
         lacks_entry = bool(view.size) and view.entry_price is None
         if tracked is not None:
             if is_outdated(tracked, view):
                 return True
             if continues(tracked, view) and not await _was_reopened(connection, tracked, view):
-                await positions.save(connection, resized(tracked, view))
+                await exits.save(connection, resized(tracked, view))
                 return True
             # What began at this instant is still to come: an end as late as that would refuse it.
             await self._close(connection, tracked, None if lacks_entry else view.seen_at)
@@ -256,7 +236,7 @@ def view_of(position: Position) -> View:
 async def _was_reopened(connection: AsyncConnection, tracked: Tracked, view: View) -> bool:
     if tracked.exit_signal_id is None:
         return False
-    return was_reopened(tracked, view, (await flights.traffic(connection, tracked.symbol)).newest_exit)
+    return was_reopened(tracked, view, (await exits.traffic(connection, tracked.symbol)).newest_exit)
 
 
 def _log_opened(tracked: Tracked) -> None:

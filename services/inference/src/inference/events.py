@@ -10,6 +10,10 @@ class Event(Named):
         "signal emitted",
         "A strategy decided to trade: side, amount, price and the figures of every gate.",
     )
+    TAKE_PROFIT_TRIGGERED = (
+        "take profit triggered",
+        "A vector showed a position above its target; inference claimed the exit before the exit worker did.",
+    )
     SIGNAL_SKIPPED = (
         "signal skipped",
         "A strategy does not trade a symbol for a new `reason`; logged once per change, counted always.",

@@ -6,6 +6,7 @@ from typing import Annotated, Self
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from common.core.rate_limit import Rate
+from common.exit_settings import ClosingSettings
 from common.position_manager import PositionManagerSettings
 from common.settings import (
     BusSettings,
@@ -35,6 +36,7 @@ class Settings(
     ModelStorageSettings,
     FeatureServiceSettings,
     PositionManagerSettings,
+    ClosingSettings,
 ):
     """Everything that an operator can say to an inference worker."""
 
@@ -91,8 +93,6 @@ class Settings(
     """Fee of an order, as a fraction of its value."""
     trading_slippage_rate: Rate01 = Decimal("0.0005")
     """Expected slippage of an order, as a fraction of its value."""
-    max_order_notional: Amount = Decimal(950)
-    """Largest amount of one signal, quote currency; larger ones are capped."""
     max_notional_per_hour: Amount | None = None
     """Largest sum of entries in an hour over the fleet, quote currency; unset: no limit."""
     min_order_notional: Amount = Decimal(10)

@@ -18,6 +18,14 @@ class Reason(Named):
         "Trading state REDUCING: only signals that reduce a position are sent.",
     )
     WARMUP_DISABLED = "warmup_disabled", "The strategy has no model and WARMUP_MODE_ENABLED is off."
+    TAKE_PROFIT_DUE = (
+        "take_profit_due",
+        "The position is above its target and is being closed, or should be: nothing is added to it.",
+    )
+    TAKE_PROFIT_TRIGGERED = (
+        "take_profit_triggered",
+        "The vector showed the position above its target: its exit was sent instead of an entry.",
+    )
     VECTOR_STALE = (
         "vector_stale",
         "The vector is older than MARKET_DATA_MAX_AGE_SECONDS by its own timestamp.",

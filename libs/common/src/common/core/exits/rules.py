@@ -13,7 +13,7 @@ from decimal import Decimal
 
 import msgspec
 
-from exit_strategy.core.position import Tracked
+from common.core.exits.position import Tracked
 
 PRIORITY = {"stop_loss": 20, "trailing_stop": 15, "take_profit": 10, "max_hold": 5, "decaying_target": 5}
 """Of the rules that fire the highest wins, of equals the first."""

@@ -16,6 +16,7 @@ class Hold(Named):
     OLDER_PRICE = "older_price", "A newer price was evaluated already: this one is ignored."
     LATCHED = "latched", "A rule that weighs as much fired before and is not finished with."
     NOT_LATCHED = "not_latched", "No rule has fired."
+    EXITS_HALTED = "exits_halted", "An operator halted exits by name: the trading state of scope `exits`."
     EXIT_IN_FLIGHT = "exit_in_flight", "An exit of the symbol is not answered yet."
     EXIT_REFUSED = "exit_refused", "The exit was rejected or cancelled; it is issued again in time."
     FILL_NOT_SHOWN = "fill_not_shown", "The exit is filled and the position does not show it yet."

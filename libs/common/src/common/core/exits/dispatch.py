@@ -12,9 +12,9 @@ from uuid import UUID
 
 import msgspec
 
-from exit_strategy.core.holds import Hold
-from exit_strategy.core.position import Tracked, View
-from exit_strategy.core.rules import ALL, Rules, closes_pct
+from common.core.exits.holds import Hold
+from common.core.exits.position import Tracked, View
+from common.core.exits.rules import ALL, Rules, closes_pct
 
 OVERSHOOT = Decimal("1.000001")
 """Flooring amount / price to the lot must give the size, not one lot less; it stays below one lot."""

@@ -6,11 +6,11 @@ from typing import Any
 
 import msgspec
 
+from common.core.exits.dispatch import Issue
+from common.core.exits.position import Tracked
+from common.core.exits.rules import Verdict
 from common.core.ids import exit_signal_id
 from common.messages import MarketSnapshot, TradingSignal
-from exit_strategy.core.dispatch import Issue
-from exit_strategy.core.position import Tracked
-from exit_strategy.core.rules import Verdict
 
 CONFIDENCE = 1.0
 """Above 0.9 the Order Manager sends a market order."""
@@ -35,6 +35,7 @@ def exit_signal(
             "exit_strategy": True,
             "exit_reason": issue.rule,
             "rule_triggered": issue.rule,
+            "reason": f"{issue.rule}_triggered",
             "reduce_only": True,
             "reasoning": _sentence(tracked, issue, pnl_pct),
             "lifecycle_id": str(tracked.lifecycle_id),

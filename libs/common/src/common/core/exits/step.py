@@ -5,9 +5,9 @@ from decimal import Decimal
 
 import msgspec
 
-from exit_strategy.core.holds import Hold
-from exit_strategy.core.position import Price, Tracked
-from exit_strategy.core.rules import PRIORITY, Look, Rules, Verdict, closes_pct, has_armed, verdicts, winner
+from common.core.exits.holds import Hold
+from common.core.exits.position import Price, Tracked
+from common.core.exits.rules import PRIORITY, Look, Rules, Verdict, closes_pct, has_armed, verdicts, winner
 
 FUTURE_TOLERANCE = timedelta(seconds=2)
 """How far the clocks of two machines may differ."""

@@ -1,1 +1,0 @@
-"""The exit rules: pure functions of one position and one price."""
