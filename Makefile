@@ -18,11 +18,12 @@ ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
 export UV_SYSTEM_CERTS ?= true
 endif
 
-.PHONY: help demo test lint docs migrate clean environment
+.PHONY: help demo soak test lint docs migrate clean environment
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo      run the whole fleet with simulated neighbours (ONCE=1 CANDLES=file SEED=n SYMBOLS=a,b)'
+	@echo 'make soak      six strategies, two inference replicas, ten minutes, then an audit (SOAK_MINUTES=n)'
 	@echo 'make test      run every test, with the coverage of the cores (ARGS="tests/unit -k x" runs only those)'
 	@echo 'make lint      check style, types, import rules and the lock file'
 	@echo 'make docs      write docs/events.md and .env.example from the code'
@@ -30,10 +31,13 @@ help:
 	@echo 'make clean     stop what still runs from this checkout and remove .flotilla'
 
 # Marks whatever these start as ours, for clean.
-demo test migrate: export FLOTILLA_PROCESS_OF := $(CURDIR)/.flotilla
+demo soak test migrate: export FLOTILLA_PROCESS_OF := $(CURDIR)/.flotilla
 
 demo: environment
 	@exec $(BIN)/python -m sandbox.demo
+
+soak: environment
+	@exec $(BIN)/python -m sandbox.soak
 
 ifdef ARGS
 test: environment

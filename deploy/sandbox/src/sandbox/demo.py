@@ -5,9 +5,7 @@ With ONCE=1 it ends at the acceptance point: one line of JSON last, exit code 0;
 
 import asyncio
 import json
-import os
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -25,12 +23,11 @@ from sandbox import paper_run, story
 from sandbox.candles import UnreadableCandles
 from sandbox.core.market import edge_report
 from sandbox.errors import SetupError
-from sandbox.fleet import Fleet, running_fleet
+from sandbox.fleet import Fleet, Shape, running_fleet
 from sandbox.market import Market
 from sandbox.narration import Narrator
 from sandbox.paper_run import PaperRun
 from sandbox.platform import open_market
-from sandbox.platform_schema import create_platform_tables
 from sandbox.servers import FLOTILLA, private_servers
 from sandbox.settings import MarketSettings
 from sandbox.story import Chapter
@@ -108,8 +105,7 @@ def main() -> None:
         ) as servers:
             run = asyncio.run(paper_run.begin(servers, FLOTILLA / "demo" / "runs", datetime.now(UTC)))
             narrator.step(f"preparing {run.strategy_id}: the platform's tables, then our migrations")
-            asyncio.run(_prepare_platform(run))
-            _migrate(run)
+            asyncio.run(paper_run.prepare(run))
             code = asyncio.run(_tell(settings, market, run, narrator, progress))
     except (SetupError, UnreadableCandles) as error:
         sys.stderr.write(f"\n{error}\n")
@@ -131,26 +127,6 @@ def _announce(settings: DemoSettings, market: Market, narrator: Narrator) -> Non
     narrator.step("promotion policy: honest (lift, sense of direction, not worse than the champion)")
 
 
-async def _prepare_platform(run: PaperRun) -> None:
-    connection = await asyncpg.connect(run.database_url)
-    try:
-        await create_platform_tables(connection)
-    finally:
-        await connection.close()
-
-
-def _migrate(run: PaperRun) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "migrations", "upgrade"],
-        env={**os.environ, "DATABASE_URL": run.database_url},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise SetupError(f"the database could not be migrated:\n{done.stderr or done.stdout}")
-
-
 async def _tell(
     settings: DemoSettings, market: Market, run: PaperRun, narrator: Narrator, progress: Progress
 ) -> int:
@@ -169,6 +145,7 @@ async def _tell(
             market,
             settings,
             run,
+            shape=Shape(strategies=(run.strategy_id,)),
             signals_per_minute=settings.demo_signals_per_minute,
             tell=tell,
             began=progress.began,

@@ -7,7 +7,7 @@ periods of a dataset, the horizon, the exits.
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from secrets import token_hex
@@ -23,7 +23,6 @@ from sandbox.servers import FLOTILLA
 from sandbox.settings import MarketSettings
 from sandbox.supervisor import Supervisor
 
-PROCESSES = ("sandbox", "api", "inference", "trainer", "exit_strategy")
 NEIGHBOURS_LIMIT_S = 20.0
 """Longest wait for the neighbours before the services are started all the same."""
 MAX_AGE_BARS = 20
@@ -40,12 +39,23 @@ TRADE_SHARE = 0.3
 SECONDS_PER_DAY = 86_400
 
 
+class Shape(msgspec.Struct, frozen=True, kw_only=True):
+    """How many of what run."""
+
+    strategies: tuple[str, ...]
+    inference_replicas: int = 1
+    changes: Mapping[str, str] = {}
+    """Variables that differ from the demo's."""
+
+
 class Fleet(msgspec.Struct, frozen=True, kw_only=True):
     """A running fleet, as somebody outside sees it."""
 
     addresses: dict[str, str]
     """Base URL by process."""
     api_key: str
+    restarts: Callable[[], int]
+    """How often a process ended by itself and was started again."""
 
 
 @asynccontextmanager
@@ -54,19 +64,22 @@ async def running_fleet(
     settings: MarketSettings,
     run: PaperRun,
     *,
+    shape: Shape,
     signals_per_minute: float,
     tell: Callable[[str, str], None],
     began: datetime,
 ) -> AsyncIterator[Fleet]:
     """Neighbours and services run, each as a process of its own; `tell` gets every line that they write."""
-    ports = {name: free_port() for name in (*PROCESSES, "position_manager", "ws_gateway")}
+    workers = [f"inference-{number}" for number in range(2, shape.inference_replicas + 1)]
+    services = ("sandbox", "api", "inference", "trainer", "exit_strategy", *workers)
+    ports = {name: free_port() for name in (*services, "position_manager", "ws_gateway")}
     api_key = token_hex(32)
     environment = {
         **os.environ,
         "PYTHONUNBUFFERED": "1",
         "DATABASE_URL": run.database_url,
         "RABBITMQ_URL": run.rabbitmq_url,
-        "TRADING_STRATEGIES": run.strategy_id,
+        "TRADING_STRATEGIES": ",".join(shape.strategies),
         "MODEL_STORAGE_PATH": str(run.directory / "models"),
         "FEATURE_SERVICE_DATASET_STORAGE_PATH": str(run.directory / "datasets"),
         "SANDBOX_DATASETS_PATH": str(run.directory / "feature-service"),
@@ -84,14 +97,19 @@ async def running_fleet(
         # Nobody cancels a limit order that the market ran away from, but a newer signal of its own side does.
         "SIGNAL_GENERATION_CHECK_OPPOSITE_ORDERS_ONLY": "true",
         "WARMUP_SIGNAL_FREQUENCY": str(signals_per_minute),
+        **shape.changes,
     }
     async with Supervisor(logs=FLOTILLA / "logs", on_line=tell) as supervisor:
-        for name in PROCESSES:
-            await supervisor.start(name, [sys.executable, "-m", name], environment)
+        for name in services:
+            module = name.partition("-")[0]
+            own_port = {"INFERENCE_PORT": str(ports[name])} if module == "inference" else {}
+            await supervisor.start(name, [sys.executable, "-m", module], {**environment, **own_port})
             if name == "sandbox":  # the others would wait by themselves, and say so
                 await _until_listening(ports["position_manager"])
         yield Fleet(
-            addresses={name: f"http://127.0.0.1:{ports[name]}" for name in PROCESSES}, api_key=api_key
+            addresses={name: f"http://127.0.0.1:{ports[name]}" for name in services},
+            api_key=api_key,
+            restarts=lambda: sum(supervisor.restarts(name) for name in services),
         )
 
 

@@ -5,7 +5,9 @@ them and only its strategy is new. Earlier runs stay to be looked at, the oldest
 """
 
 import asyncio
+import os
 import shutil
+import sys
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,6 +15,8 @@ from urllib.parse import urlsplit
 import asyncpg
 import msgspec
 
+from sandbox.errors import SetupError
+from sandbox.platform_schema import create_platform_tables
 from sandbox.servers import Servers
 
 KEPT_RUNS = 3
@@ -42,6 +46,27 @@ async def begin(servers: Servers, runs: Path, now: datetime) -> PaperRun:
     return PaperRun(
         strategy_id=name, database_url=database_url, rabbitmq_url=rabbitmq_url, directory=directory
     )
+
+
+async def prepare(run: PaperRun) -> None:
+    """The run's database carries the platform's tables and our schema. Raises SetupError."""
+    connection = await asyncpg.connect(run.database_url)
+    try:
+        await create_platform_tables(connection)
+    finally:
+        await connection.close()
+    job = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "migrations",
+        "upgrade",
+        env={**os.environ, "DATABASE_URL": run.database_url},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await job.communicate()
+    if job.returncode:
+        raise SetupError(f"the database could not be migrated:\n{said.decode(errors='replace')}")
 
 
 def _fresh_directory(runs: Path, name: str) -> Path:

@@ -103,6 +103,10 @@ class PrivateRabbitmq:
         """The virtual host is gone, with its queues, messages and connections."""
         self._evaluate(f'rabbit_vhost:delete(<<"{name}">>, <<"{USER}">>).')
 
+    def trace(self, vhost: str) -> None:
+        """Every message of the virtual host is copied to its exchange amq.rabbitmq.trace from now on."""
+        self._evaluate(f'rabbit_trace:start(<<"{vhost}">>), ok.')
+
     def _evaluate(self, expression: str) -> None:
         call = self._tree / "usr" / "lib" / "erlang" / "bin" / "erl_call"
         command = [str(call), "-sname", _NODE, "-c", self._cookie(), "-e"]
