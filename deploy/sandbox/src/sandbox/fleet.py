@@ -7,7 +7,7 @@ periods of a dataset, the horizon, the exits.
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from secrets import token_hex
@@ -20,7 +20,7 @@ from sandbox.market import Market
 from sandbox.paper_run import PaperRun
 from sandbox.ports import free_port
 from sandbox.servers import FLOTILLA
-from sandbox.settings import MarketSettings
+from sandbox.settings import PARTS, MarketSettings
 from sandbox.supervisor import Supervisor
 
 NEIGHBOURS_LIMIT_S = 20.0
@@ -44,6 +44,8 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
 
     strategies: tuple[str, ...]
     inference_replicas: int = 1
+    neighbours_apart: bool = False
+    """Each neighbour is a process of its own, `sandbox-<part>`, so that one can be stopped."""
     changes: Mapping[str, str] = {}
     """Variables that differ from the demo's."""
 
@@ -56,6 +58,10 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
     api_key: str
     restarts: Callable[[], int]
     """How often a process ended by itself and was started again."""
+    start: Callable[[str], Awaitable[None]]
+    """A process that was stopped runs again."""
+    stop: Callable[[str], Awaitable[None]]
+    """The process ends orderly and is not started again."""
 
 
 @asynccontextmanager
@@ -70,9 +76,8 @@ async def running_fleet(
     began: datetime,
 ) -> AsyncIterator[Fleet]:
     """Neighbours and services run, each as a process of its own; `tell` gets every line that they write."""
-    workers = [f"inference-{number}" for number in range(2, shape.inference_replicas + 1)]
-    services = ("sandbox", "api", "inference", "trainer", "exit_strategy", *workers)
-    ports = {name: free_port() for name in (*services, "position_manager", "ws_gateway")}
+    processes = _processes(shape)
+    ports = {name: free_port() for name in (*processes, "sandbox", "position_manager", "ws_gateway")}
     api_key = token_hex(32)
     environment = {
         **os.environ,
@@ -100,16 +105,22 @@ async def running_fleet(
         **shape.changes,
     }
     async with Supervisor(logs=FLOTILLA / "logs", on_line=tell) as supervisor:
-        for name in services:
-            module = name.partition("-")[0]
+
+        async def start(name: str) -> None:
+            module, own = processes[name]
             own_port = {"INFERENCE_PORT": str(ports[name])} if module == "inference" else {}
-            await supervisor.start(name, [sys.executable, "-m", module], {**environment, **own_port})
-            if name == "sandbox":  # the others would wait by themselves, and say so
+            await supervisor.start(name, [sys.executable, "-m", module], {**environment, **own_port, **own})
+
+        for name, (module, _) in processes.items():
+            if module == "api":  # the first service: it would wait by itself, and say so
                 await _until_listening(ports["position_manager"])
+            await start(name)
         yield Fleet(
-            addresses={name: f"http://127.0.0.1:{ports[name]}" for name in services},
+            addresses={name: f"http://127.0.0.1:{ports[name]}" for name in processes},
             api_key=api_key,
-            restarts=lambda: sum(supervisor.restarts(name) for name in services),
+            restarts=lambda: sum(supervisor.restarts(name) for name in processes),
+            start=start,
+            stop=supervisor.stop,
         )
 
 
@@ -118,6 +129,16 @@ def label_threshold(market: Market, settings: MarketSettings) -> float:
     if not settings.candles:
         return edge_report(settings.sandbox_edge).threshold
     return float(np.quantile(np.abs(_horizon_returns(market)), FLAT_SHARE))
+
+
+# Name of each process -> module to run, variables of its own; neighbours first.
+def _processes(shape: Shape) -> dict[str, tuple[str, dict[str, str]]]:
+    neighbours: dict[str, tuple[str, dict[str, str]]] = {"sandbox": ("sandbox", {})}
+    if shape.neighbours_apart:
+        neighbours = {f"sandbox-{part}": ("sandbox", {"SANDBOX_PARTS": part}) for part in PARTS}
+    workers = [f"inference-{number}" for number in range(2, shape.inference_replicas + 1)]
+    services = ("api", "inference", *workers, "trainer", "exit_strategy")
+    return {**neighbours, **{name: (name.partition("-")[0], {}) for name in services}}
 
 
 async def _until_listening(port: int) -> None:

@@ -1,9 +1,9 @@
-"""The neighbours in one process, behind one market: `python -m sandbox`."""
+"""The neighbours, all of them or some, behind one market: `python -m sandbox`."""
 
 import asyncio
 import signal
 import sys
-from collections.abc import Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -28,11 +28,18 @@ from sandbox.order_manager import OrderManager
 from sandbox.ports import fixed_port
 from sandbox.position_manager import PositionManager
 from sandbox.position_manager import create_app as create_position_app
-from sandbox.settings import MarketSettings, SandboxSettings
+from sandbox.settings import MarketSettings, Part, SandboxSettings
 
 log = structlog.get_logger(__name__)
 
-_PORTS = ("FEATURE_SERVICE_PORT", "POSITION_MANAGER_PORT", "WS_GATEWAY_PORT")
+_PORTS: dict[Part, str] = {
+    "feature_service": "FEATURE_SERVICE_PORT",
+    "position_manager": "POSITION_MANAGER_PORT",
+    "order_manager": "WS_GATEWAY_PORT",
+}
+
+_Playing = tuple[list[uvicorn.Server], list[Coroutine[Any, Any, None]]]
+"""A neighbour at work: what serves, and what runs beside it."""
 
 HISTORY_SHARE = 0.8
 """Of a candle file, what may be history; the rest is left to trade."""
@@ -46,8 +53,9 @@ def main() -> None:
     settings = load(SandboxSettings)
     configure_logging("sandbox", settings.model_service_log_level)
     try:
-        for variable in _PORTS:
-            fixed_port(getattr(settings, variable.lower()), variable)
+        for part, variable in _PORTS.items():
+            if part in settings.sandbox_parts:
+                fixed_port(getattr(settings, variable.lower()), variable)
         market = open_market(settings)
     except PortOccupied as error:
         sys.stderr.write(f"{error}\n")
@@ -90,47 +98,56 @@ def open_market(settings: MarketSettings) -> Market:
 
 
 async def _serve(settings: SandboxSettings, market: Market, datasets: Path) -> None:
-    database_url = settings.database_url.get_secret_value()
-    amqp_url = settings.rabbitmq_url.get_secret_value()
-    orders = OrderManager(
-        database_url=database_url,
-        amqp_url=amqp_url,
-        market=market,
-        settings=_order_manager_settings(market.symbols),
-    )
-    position_manager = PositionManager(database_url=database_url, amqp_url=amqp_url)
     builds = DatasetBuilds(
         market,
         DatasetStore(datasets),
-        partial(feature_service.announce_dataset, amqp_url),
+        partial(feature_service.announce_dataset, settings.rabbitmq_url.get_secret_value()),
         pace=Pace(seconds_per_row=settings.sandbox_seconds_per_dataset_row),
     )
-    host = settings.listen_host
-    servers = [
-        _server(
-            feature_service.create_app(
-                market, builds, api_key=settings.feature_service_api_key.get_secret_value()
-            ),
-            host,
-            settings.feature_service_port,
-        ),
-        _server(
-            create_position_app(
-                position_manager, api_key=settings.position_manager_api_key.get_secret_value()
-            ),
-            host,
-            settings.position_manager_port,
-        ),
-        _server(ws_gateway.create_app(orders.write_balances), host, settings.ws_gateway_port),
-    ]
+    parts: dict[Part, Callable[[], _Playing]] = {
+        "feature_service": lambda: _feature_service(settings, market, builds),
+        "feature_stream": lambda: _feature_stream(settings, market, builds),
+        "order_manager": lambda: _order_manager(settings, market),
+        "position_manager": lambda: _position_manager(settings),
+    }
+    playing = [parts[part]() for part in settings.sandbox_parts]
     await _until_stopped(
-        servers,
-        orders.run(),
-        position_manager.run(),
-        builds.run(),
-        feature_service.publish_live(market, amqp_url, hearing=builds.hearing),
+        [server for servers, _ in playing for server in servers],
+        *(neighbour for _, neighbours in playing for neighbour in neighbours),
         market.keep_ahead(feature_service.utcnow),
     )
+
+
+def _feature_service(settings: SandboxSettings, market: Market, builds: DatasetBuilds) -> _Playing:
+    app = feature_service.create_app(
+        market, builds, api_key=settings.feature_service_api_key.get_secret_value()
+    )
+    return [_server(app, settings.listen_host, settings.feature_service_port)], [builds.run()]
+
+
+def _feature_stream(settings: SandboxSettings, market: Market, builds: DatasetBuilds) -> _Playing:
+    url = settings.rabbitmq_url.get_secret_value()
+    return [], [feature_service.publish_live(market, url, hearing=builds.hearing)]
+
+
+def _order_manager(settings: SandboxSettings, market: Market) -> _Playing:
+    orders = OrderManager(
+        database_url=settings.database_url.get_secret_value(),
+        amqp_url=settings.rabbitmq_url.get_secret_value(),
+        market=market,
+        settings=_order_manager_settings(market.symbols),
+    )
+    app = ws_gateway.create_app(orders.write_balances)
+    return [_server(app, settings.listen_host, settings.ws_gateway_port)], [orders.run()]
+
+
+def _position_manager(settings: SandboxSettings) -> _Playing:
+    manager = PositionManager(
+        database_url=settings.database_url.get_secret_value(),
+        amqp_url=settings.rabbitmq_url.get_secret_value(),
+    )
+    app = create_position_app(manager, api_key=settings.position_manager_api_key.get_secret_value())
+    return [_server(app, settings.listen_host, settings.position_manager_port)], [manager.run()]
 
 
 # A signal ends them all, and so does the end of any one of them.

@@ -2,11 +2,20 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import AwareDatetime, Field, PositiveFloat, PositiveInt, SecretStr, model_validator
+from pydantic import (
+    AwareDatetime,
+    BeforeValidator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    model_validator,
+)
+from pydantic_settings import NoDecode
 
-from common.settings import CommaSeparated, Port, SettingsGroup
+from common.settings import CommaSeparated, Port, SettingsGroup, split
 
 DEFAULT_SYMBOLS = ("BTCUSDT", "ETHUSDT")
 
@@ -54,6 +63,11 @@ class MarketSettings(SettingsGroup):
         return self
 
 
+Part = Literal["feature_service", "feature_stream", "order_manager", "position_manager"]
+"""A neighbour; the stream features.live counts as one, and the Order Manager brings the ws-gateway along."""
+PARTS: tuple[Part, ...] = get_args(Part)
+
+
 class SandboxSettings(MarketSettings):
     """The market, and where its neighbours are reached."""
 
@@ -61,6 +75,8 @@ class SandboxSettings(MarketSettings):
     """The platform's PostgreSQL."""
     rabbitmq_url: SecretStr
     """The platform's RabbitMQ."""
+    sandbox_parts: Annotated[tuple[Part, ...], NoDecode, BeforeValidator(split)] = PARTS
+    """Which neighbours this process plays: in processes of their own, any of them can be stopped."""
     feature_service_port: Port = 4900
     """Port of the simulated Feature Service."""
     feature_service_api_key: SecretStr = SecretStr("sandbox")

@@ -33,7 +33,8 @@ EXIT_BAD_CONFIGURATION = 78
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
-def _split(value: object) -> object:
+def split(value: object) -> object:
+    """`a, b` as ("a", "b"); what is no text stays as it is."""
     if isinstance(value, str):
         return tuple(item.strip() for item in value.split(",") if item.strip())
     return value
@@ -56,7 +57,7 @@ def _strategy_ids(ids: tuple[str, ...]) -> tuple[str, ...]:
     return ids
 
 
-CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split)]
 """`a,b` in the environment, `("a", "b")` in code."""
 
 
