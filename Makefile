@@ -18,7 +18,7 @@ ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
 export UV_SYSTEM_CERTS ?= true
 endif
 
-.PHONY: help demo soak test lint docs migrate clean environment
+.PHONY: help demo soak test lint docs migrate gate-study clean environment
 .DEFAULT_GOAL := help
 
 help:
@@ -28,6 +28,7 @@ help:
 	@echo 'make lint      check style, types, import rules and the lock file'
 	@echo 'make docs      write docs/events.md and .env.example from the code'
 	@echo 'make migrate   bring DATABASE_URL, or the private PostgreSQL, to the newest schema'
+	@echo 'make gate-study  measure what the promotion gate accepts and refuses (CANDLES=file adds real bars)'
 	@echo 'make clean     stop what still runs from this checkout and remove .flotilla'
 
 # Marks whatever these start as ours, for clean.
@@ -57,6 +58,9 @@ lint: environment
 
 docs: environment
 	@$(BIN)/python -m docs.generate
+
+gate-study: environment
+	@exec $(BIN)/python -m docs.gate_study
 
 migrate: environment
 	@exec $(BIN)/python -m sandbox.migrate

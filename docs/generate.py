@@ -34,6 +34,7 @@ from common.settings import (
     StrategySettings,
     TradingStateSettings,
 )
+from common.training_settings import TrainingQueueSettings
 
 ROOT = Path(__file__).parent.parent
 EVENTS: dict[str, type[Named]] = {
@@ -55,6 +56,7 @@ SHARED: dict[str, type[SettingsGroup]] = {
     "Feature Service": FeatureServiceSettings,
     "Position Manager": PositionManagerSettings,
     "Closing positions": ClosingSettings,
+    "Training queue, trainer and API": TrainingQueueSettings,
 }
 SERVICES: dict[str, type[SettingsGroup]] = {
     "Inference": inference.settings.Settings,

@@ -7,7 +7,14 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from common.messages import DatasetReady, PositionChanged, PositionUpdated, PriceSeen, VersionActivated
+from common.messages import (
+    DatasetReady,
+    FeaturesHeard,
+    PositionChanged,
+    PositionUpdated,
+    PriceSeen,
+    VersionActivated,
+)
 
 READY = (
     b'{"dataset_id": "9396a9a8-6dfe-42d1-9681-fe269f6a09eb", "symbol": "BTCUSDT", "status": "ready", '
@@ -58,6 +65,7 @@ OURS = [
             b'"activated_at":"2026-11-22T12:59:54.459426Z","trace_id":null}'
         ),
     ),
+    (FeaturesHeard(symbols=("BTCUSDT", "ETHUSDT")), b'{"symbols":["BTCUSDT","ETHUSDT"]}'),
     (
         PriceSeen(symbol="BTCUSDT", price=Decimal("92000.50"), timestamp=OPENED_AT),
         b'{"symbol":"BTCUSDT","price":"92000.50","timestamp":"2026-11-22T12:59:54.459426Z"}',

@@ -6,9 +6,16 @@ from decimal import Decimal
 
 import httpx
 import pytest
+from prometheus_client import REGISTRY
 
 from common.errors import TryAgain, Unusable
-from common.position_manager import CachedPositions, Position, PositionManager, PositionManagerSettings
+from common.position_manager import (
+    Booked,
+    CachedPositions,
+    Position,
+    PositionManager,
+    PositionManagerSettings,
+)
 
 LONG = (
     '{"id":"c2da134c-8f60-4d82-9fdc-0300004d9136","asset":"BTCUSDT","mode":"one-way","size":"0.05000000",'
@@ -101,6 +108,10 @@ class Clock:
         return self.now
 
 
+def counted(what):
+    return REGISTRY.get_sample_value(f"flotilla_position_cache_{what}_total")
+
+
 def cached(asked, **settings):
     clock = Clock()
     return CachedPositions(manager(LONG, asked=asked), PositionManagerSettings(**settings), clock), clock
@@ -110,19 +121,23 @@ async def test_a_position_is_remembered_until_its_time_is_over():
     asked = []
     positions, clock = cached(asked, position_cache_ttl_seconds=30)
 
-    for clock.now in (0, 29.9, 30):
-        await positions.position("BTCUSDT")
+    before = counted("hits"), counted("misses")
 
-    assert (len(asked), positions.hits, positions.misses) == (2, 1, 2)
+    for clock.now in (0, 29.9, 30):
+        await positions.booked("BTCUSDT")
+
+    assert len(asked) == 2
+    assert (counted("hits") - before[0], counted("misses") - before[1]) == (1, 2)
+    assert REGISTRY.get_sample_value("flotilla_position_cache_size") == 1
 
 
 async def test_a_change_makes_the_next_question_a_real_one():
     asked = []
     positions, _ = cached(asked)
-    await positions.position("BTCUSDT")
+    await positions.booked("BTCUSDT")
 
     positions.invalidate("BTCUSDT")
-    await positions.position("BTCUSDT")
+    await positions.booked("BTCUSDT")
 
     assert len(asked) == 2
 
@@ -138,13 +153,13 @@ async def test_an_answer_older_than_a_change_is_not_remembered():
 
     settings = PositionManagerSettings()
     positions = CachedPositions(PositionManager(settings, httpx.MockTransport(slow)), settings)
-    first = asyncio.create_task(positions.position("BTCUSDT"))
+    first = asyncio.create_task(positions.booked("BTCUSDT"))
     await reached.wait()
     positions.invalidate("BTCUSDT")
     released.set()
     await first
 
-    await positions.position("BTCUSDT")
+    await positions.booked("BTCUSDT")
 
     assert len(asked) == 2
 
@@ -154,10 +169,11 @@ async def test_a_cache_that_is_off_remembers_nothing(off):
     asked = []
     positions, _ = cached(asked, **off)
 
-    await positions.position("BTCUSDT")
-    await positions.position("BTCUSDT")
+    await positions.booked("BTCUSDT")
+    await positions.booked("BTCUSDT")
 
-    assert (len(asked), positions.hits) == (2, 0)
+    assert len(asked) == 2
+    assert positions.peek("BTCUSDT") is None
 
 
 async def test_the_cache_forgets_the_oldest_when_it_is_full():
@@ -171,6 +187,81 @@ async def test_the_cache_forgets_the_oldest_when_it_is_full():
     positions = CachedPositions(PositionManager(settings, httpx.MockTransport(echo)), settings)
 
     for symbol in ("AAAUSDT", "BBBUSDT", "CCCUSDT", "BBBUSDT", "AAAUSDT"):
-        await positions.position(symbol)
+        await positions.booked(symbol)
 
     assert asked == ["AAAUSDT", "BBBUSDT", "CCCUSDT", "AAAUSDT"]
+
+
+def listed(rows, asked, **settings):
+    def answer(request):
+        asked.append(request.url.path)
+        if request.url.path.endswith("/positions"):
+            return httpx.Response(200, content=f'{{"positions":[{",".join(rows)}],"count":0}}')
+        return httpx.Response(404, content=NOT_FOUND)
+
+    configured = PositionManagerSettings(**settings)
+    clock = Clock()
+    return CachedPositions(PositionManager(configured, httpx.MockTransport(answer)), configured, clock), clock
+
+
+async def test_one_call_for_all_positions_answers_the_questions_about_each():
+    rows, asked = [LONG, SHORT], []
+    positions, clock = listed(rows, asked)
+
+    await positions.refresh()
+
+    assert (await positions.booked("BTCUSDT")).position.size == Decimal("0.05")
+    assert positions.peek("ETHUSDT").size == Decimal("-1.5")
+    assert positions.peek("SOLUSDT") is None
+    assert set(await positions.everything()) == {"BTCUSDT", "ETHUSDT"}
+    assert len(asked) == 1
+    clock.now = 30
+    await positions.everything()
+    assert len(asked) == 2
+
+
+async def test_a_position_that_is_listed_no_more_is_flat():
+    rows, asked = [LONG, SHORT], []
+    positions, _ = listed(rows, asked)
+    await positions.refresh()
+
+    rows.remove(LONG)
+    await positions.refresh()
+
+    assert positions.peek("BTCUSDT") is None
+    assert await positions.booked("BTCUSDT") == Booked(position=None, booked_at=None)
+
+
+async def test_a_change_of_one_symbol_makes_the_whole_listing_old():
+    asked = []
+    positions, _ = listed([LONG, SHORT], asked)
+    await positions.refresh()
+
+    positions.invalidate("BTCUSDT")
+
+    assert positions.peek("BTCUSDT") is None
+    await positions.everything()
+    assert len(asked) == 2
+
+
+async def test_a_closed_row_tells_when_it_was_booked():
+    booked = await manager(CLOSED).booked("BTCUSDT")
+
+    assert booked == Booked(position=None, booked_at=datetime(2026, 11, 22, 12, 59, 54, 458747, tzinfo=UTC))
+
+
+async def test_a_changed_position_is_asked_for_without_waiting_for_the_next_round():
+    asked = []
+    positions, _ = listed([LONG], asked, position_cache_ttl_seconds=300)
+    following = asyncio.create_task(positions.follow())
+    try:
+        async with asyncio.timeout(5):
+            while positions.peek("BTCUSDT") is None:
+                await asyncio.sleep(0.01)
+            positions.invalidate("BTCUSDT")
+            while positions.peek("BTCUSDT") is None:
+                await asyncio.sleep(0.01)
+    finally:
+        following.cancel()
+
+    assert len(asked) == 2

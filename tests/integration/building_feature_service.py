@@ -44,7 +44,8 @@ class FeatureService:
 
     async def _answer(self, scope, path, body):
         if path == "/features/latest":
-            vector = {"timestamp": "2026-01-01T00:00:00Z", "symbol": "BTCUSDT", "features": {}}
+            symbol = scope["query_string"].decode().partition("=")[2]
+            vector = {"timestamp": "2026-01-01T00:00:00Z", "symbol": symbol, "features": {}}
             return 200, {**vector, "feature_registry_version": "candles-1"}
         if path == "/dataset/build":
             if self.build_answer != 202:

@@ -4,7 +4,8 @@ import os
 import signal
 import sys
 
-from common import bus, service
+from common import bus, service, signal_outbox
+from inference import emission
 from inference.app import create_app
 from inference.settings import Settings
 
@@ -16,6 +17,8 @@ def die(*_: object, **__: object) -> None:
 def dying_at(step: str) -> None:
     publish = bus.publish
     match step:
+        case "deciding":
+            emission.enter = die  # type: ignore[assignment]
         case "claimed":
             bus.publish = die  # type: ignore[assignment]
         case "published":
@@ -25,6 +28,8 @@ def dying_at(step: str) -> None:
                 die()
 
             bus.publish = publish_and_die
+        case "settling":
+            signal_outbox.append_signal = die  # type: ignore[assignment,attr-defined]
         case "recorded":
             bus._Settlement._acknowledge = die  # type: ignore[method-assign,assignment]
 

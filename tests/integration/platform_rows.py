@@ -88,9 +88,11 @@ async def flat_position_manager() -> AsyncIterator[int]:
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(asyncio.IncompleteReadError):
-            await reader.readuntil(b"\r\n\r\n")
-            body = b'{"detail":"Position not found"}'
-            head = f"HTTP/1.1 404 Not Found\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            asked = await reader.readuntil(b"\r\n\r\n")
+            status, body = "404 Not Found", b'{"detail":"Position not found"}'
+            if asked.startswith(b"GET /api/v1/positions HTTP"):
+                status, body = "200 OK", b'{"positions":[],"count":0}'
+            head = f"HTTP/1.1 {status}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
             writer.write(head.encode() + body)
             await writer.drain()
         writer.close()

@@ -701,6 +701,7 @@ def a_run(state, *, strategy_id="momentum", symbol="BTCUSDT", at=NOON, **values)
         "figures": None,
         "progress": None,
         "version": None,
+        "recoveries": 0,
         "trace_id": "t",
     } | values
 
@@ -723,7 +724,13 @@ async def test_an_idle_fleet_has_a_status_with_every_field_of_the_contract(bench
             "rejected": 0,
             "failed": 0,
             "cancelled": 0,
+            "recovered": 0,
+            "success_rate": None,
             "average_duration_seconds": None,
+            "max_duration_seconds": None,
+            "average_wait_seconds": None,
+            "max_wait_seconds": None,
+            "max_queue_depth": 0,
         },
     }
 
@@ -733,7 +740,7 @@ async def test_the_training_status_is_what_the_runs_say(bench):
     recently = datetime.now(UTC) - timedelta(seconds=30)
     await bench.insert(
         tables.training_runs,
-        a_run("succeeded", started_at=started, finished_at=ended, version="v1"),
+        a_run("succeeded", started_at=started, finished_at=ended, version="v1", recoveries=2),
         a_run("rejected", finished_at=ended + timedelta(hours=1), reason="no target", figures={"rows": 0}),
         a_run("failed", strategy_id="reversal", started_at=started, finished_at=ended + timedelta(hours=2)),
         a_run("running", started_at=recently, at=recently, progress={"round": 12}),
@@ -756,7 +763,13 @@ async def test_the_training_status_is_what_the_runs_say(bench):
         "rejected": 1,
         "failed": 1,
         "cancelled": 0,
+        "recovered": 2,
+        "success_rate": pytest.approx(1 / 3),
         "average_duration_seconds": 30.0,
+        "max_duration_seconds": 30.0,
+        "average_wait_seconds": pytest.approx(20 / 3),
+        "max_wait_seconds": 10.0,
+        "max_queue_depth": 3,
     }
     assert (momentum["queue_size"], momentum["pending_dataset_builds"]) == (0, 0)
     last = momentum["last_training"]
@@ -783,6 +796,73 @@ async def test_a_run_that_there_is_not_is_404(bench):
     answer = await bench.client.get(f"/api/v1/training/runs/{uuid4()}")
 
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert (await bench.refused(f"/training/runs/{uuid4()}/cancel", {"reason": "x"}, 404))[0] == "not_found"
+
+
+@pytest.mark.parametrize("state", training_runs.UNFINISHED)
+async def test_an_unfinished_run_is_cancelled_once_with_actor_and_reason(bench, state):
+    run = a_run(state, owner="trainer-1", lease_until=datetime.now(UTC) + timedelta(seconds=15))
+    await bench.insert(tables.training_runs, run)
+    path = f"/training/runs/{run['run_id']}/cancel"
+
+    await bench.refused(path, {"actor": "ada"}, 400)
+    answer = await bench.post(path, {"actor": "ada", "reason": "the exchange had an outage"})
+
+    shown = answer.json()
+    assert answer.status_code == 200, answer.text
+    assert (shown["state"], shown["cancel_actor"]) == ("cancelled", "ada")
+    assert shown["cancel_reason"] == "the exchange had an outage"
+    assert shown["reason"] == "cancelled by ada: the exchange had an outage"
+    assert shown["finished_at"] == shown["cancel_requested_at"]
+    code, detail = await bench.refused(path, {"reason": "again"}, 409)
+    assert (code, detail) == ("conflict", "the run has ended already: cancelled")
+    assert (await bench.get("/training/status"))["metrics"]["cancelled"] == 1
+
+
+async def test_a_full_queue_refuses_and_says_how_full_it_is(database_url, amqp_url, tmp_path):
+    async with running_api(database_url, amqp_url, tmp_path, training_queue_max_size=1) as bench:
+        assert (await bench.post("/training/trigger", {})).status_code == 202
+
+        code, detail = await bench.refused("/training/trigger", {"strategy_id": "reversal"}, 409)
+
+    assert code == "queue_full"
+    assert detail == "the queue is full: 1 trainings wait, TRAINING_QUEUE_MAX_SIZE is 1"
+
+
+async def test_without_a_queue_a_second_training_is_refused_until_the_first_has_ended(
+    database_url, amqp_url, tmp_path
+):
+    async with running_api(database_url, amqp_url, tmp_path, training_queue_enabled=False) as bench:
+        run_id = (await bench.post("/training/trigger", {})).json()["run_id"]
+        code, detail = await bench.refused("/training/trigger", {"strategy_id": "reversal"}, 409)
+        await bench.post(f"/training/runs/{run_id}/cancel", {"reason": "not now"})
+        answer = await bench.post("/training/trigger", {"strategy_id": "reversal"})
+
+    assert code == "queue_disabled"
+    assert "TRAINING_QUEUE_ENABLED" in detail
+    assert answer.status_code == 202
+
+
+async def test_a_more_urgent_trigger_makes_the_waiting_run_as_urgent(bench):
+    first = (await bench.post("/training/trigger", {"priority": "NORMAL", "actor": "ada"})).json()
+    second = (await bench.post("/training/trigger", {"priority": "CRITICAL"})).json()
+
+    assert first["run_id"] == second["run_id"]
+    run = await bench.get(f"/training/runs/{first['run_id']}")
+    assert (run["priority"], run["requested_by"]) == ("CRITICAL", "ada")
+    assert (await bench.refused("/training/trigger", {"priority": "CRITICAL"}, 409))[0] == "conflict"
+
+
+async def test_the_status_says_when_the_next_training_is_due(database_url, amqp_url, tmp_path):
+    trained_at = datetime.now(UTC) - timedelta(days=1)
+    async with running_api(database_url, amqp_url, tmp_path, model_retraining_interval_days=3) as bench:
+        before = (await bench.get("/training/status"))["next_scheduled_training"]
+        await bench.version(trained_at=trained_at)
+        after = (await bench.get("/training/status"))["next_scheduled_training"]
+        other = (await bench.get("/training/status", strategy_id="reversal"))["next_scheduled_training"]
+
+    assert before is other is None
+    assert datetime.fromisoformat(after) == trained_at + timedelta(days=3)
 
 
 # Strategies, signals, positions, skips

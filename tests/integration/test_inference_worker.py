@@ -20,15 +20,20 @@ from common.core.trading_state import TradingState
 from common.database import create_engine
 from common.errors import TryAgain
 from common.messages import FeatureVector, TradingSignal
-from common.position_manager import Position
+from common.position_manager import Booked, Position
 from common.settings import BusSettings, DatabaseSettings
 from common.signal_outbox import SignalOutbox
 from inference import emission
+from inference.admission import Admission
 from inference.core.model import ModelPolicy
+from inference.core.snapshot import SnapshotFeatures
 from inference.core.warmup import WarmUp
+from inference.holdings import Holdings
 from inference.models import Serving
-from inference.price_feed import PriceFeed
-from inference.worker import Policy, Worker
+from inference.outcomes import Outcomes
+from inference.policy import Policy
+from inference.proposals import Proposals
+from inference.worker import Listeners, Worker
 from sandbox.core.order_rules import Malformed, validate
 
 WARM_UP = WarmUp(
@@ -45,10 +50,8 @@ RISING = {"returns_1s": 0.001}
 def policy(**changes):
     return msgspec.structs.replace(
         Policy(
-            strategies=("momentum",),
-            symbols=frozenset(),
             state_initial=TradingState.ACTIVE,
-            stale_warning_s=30,
+            sharing=("momentum",),
             limits=LIMITS,
             warm_up=WARM_UP,
             model=ModelPolicy(
@@ -56,6 +59,8 @@ def policy(**changes):
                 max_amount_quote=Decimal(200),
                 probability_lead=0.05,
                 confidence_threshold=None,
+                cost_aware=False,
+                round_trip_rate=0.003,
             ),
         ),
         **changes,
@@ -73,6 +78,24 @@ async def platform(database_url):
     return rows
 
 
+class Same:
+    """The same policy for every symbol and every one of some strategies."""
+
+    stale_warning_s = 30.0
+    snapshot_features = SnapshotFeatures()
+
+    def __init__(self, policy, strategies=("momentum",)):
+        self.limits = policy.limits
+        self._policy = policy
+        self._strategies = strategies
+
+    def strategies_of(self, symbol):
+        return self._strategies
+
+    def of(self, strategy_id, symbol):
+        return self._policy
+
+
 class NoModels:
     """A registry without any version."""
 
@@ -83,21 +106,37 @@ class NoModels:
 class Held:
     """The Position Manager's answer: a size for every symbol, or none at all."""
 
-    def __init__(self, size="0"):
+    def __init__(self, size="0", others=(), booked_at=None):
         self.size = size
+        self.others = others
+        self.booked_at = booked_at
+        self.asked_anew = 0
 
-    def invalidate(self, symbol):
-        """Nothing is remembered."""
+    def peek(self, symbol):
+        return None
 
-    async def position(self, symbol):
+    async def booked(self, symbol, *, anew=False):
         if self.size is None:
             raise TryAgain("the Position Manager sleeps")
+        self.asked_anew += anew
+        at = self.booked_at or datetime.now(UTC)
         size = Decimal(self.size)
-        return Position(symbol=symbol, size=size, last_updated=datetime.now(UTC)) if size else None
+        position = Position(symbol=symbol, size=size, last_updated=at) if size else None
+        return Booked(position=position, booked_at=at)
+
+    async def everything(self):
+        return {each.symbol: Booked(position=each, booked_at=each.last_updated) for each in self.others}
+
+
+class NoProfit:
+    """Nothing is above its target."""
+
+    async def consider(self, vector, snapshot):
+        return None
 
 
 @asynccontextmanager
-async def replica(database_url, amqp_url, configured, name="replica-1", held=None):
+async def replica(database_url, amqp_url, configured, name="replica-1", held=None, models=None, **parts):
     engine = create_engine(
         DatabaseSettings(database_url=SecretStr(database_url), database_statement_timeout_ms=2000),
         application=name,
@@ -105,13 +144,42 @@ async def replica(database_url, amqp_url, configured, name="replica-1", held=Non
     broker = bus.create_broker(BusSettings(rabbitmq_url=SecretStr(amqp_url)), service=name)
     await bus.connect(broker, topology.TRADING_SIGNALS)
     try:
-        outbox = SignalOutbox(engine, broker, owner=name)
-        yield Worker(
-            configured, engine, outbox, models=NoModels(), positions=held or Held(), prices=PriceFeed(broker)
-        )
+        yield assembled(configured, engine, broker, models or NoModels(), held or Held(), name=name, **parts)
     finally:
         await broker.stop()
         await engine.dispose()
+
+
+def assembled(
+    configured,
+    engine,
+    broker,
+    models,
+    held,
+    *,
+    name="test",
+    prices=None,
+    traded=None,
+    held_symbols=(),
+    screened=(),
+):
+    """A worker of these parts; `configured` is one policy for all, or policies."""
+    policies = Same(configured) if isinstance(configured, Policy) else configured
+    outbox = SignalOutbox(engine, broker, owner=name)
+    holdings = Holdings(held)
+    heard = (holdings.note, *((prices.note,) if prices else ()))
+    return Worker(
+        policies,
+        Proposals(models),
+        Admission(engine, outbox, holdings),
+        outbox,
+        Outcomes(name),
+        take_profit=NoProfit(),
+        traded=lambda: traded,
+        is_held=lambda symbol: symbol in held_symbols,
+        known_price=lambda symbol: None,
+        listeners=Listeners(screened=(*heard, *screened)),
+    )
 
 
 @pytest.fixture
@@ -149,7 +217,7 @@ async def signals_on_the_wire(amqp_url):
 
 
 async def skips(worker, platform, engine=None):
-    await worker.skips.flush(worker._engine)
+    await worker._outcomes.flush(worker._admission._engine)
     rows = await platform.rows("SELECT reason, sum(skips)::int AS n FROM skip_counts GROUP BY reason")
     return {row["reason"]: row["n"] for row in rows}
 
@@ -179,6 +247,33 @@ async def test_a_vector_that_comes_again_gives_no_second_signal(worker, platform
 
     assert len(await signals_on_the_wire(amqp_url)) == 1
     assert (await skips(worker, platform))["vector_already_decided"] == 2
+
+
+async def test_a_vector_from_the_future_does_not_silence_those_that_follow(worker, platform, amqp_url):
+    await worker.on_vector(vector(age_s=-3600), redelivered=False)
+
+    await feed(worker)
+
+    assert (await skips(worker, platform))["vector_from_future"] == 1
+    assert len(await signals_on_the_wire(amqp_url)) == 1
+
+
+async def test_of_a_symbol_that_is_held_and_no_longer_traded_only_the_price_counts(
+    database_url, amqp_url, platform
+):
+    seen = []
+    parts = {
+        "traded": frozenset({"ETHUSDT"}),
+        "held_symbols": ("BTCUSDT",),
+        "screened": (lambda vector, snapshot: seen.append((vector.symbol, snapshot.price)),),
+    }
+    async with replica(database_url, amqp_url, policy(), **parts) as one:
+        await feed(one, symbol="BTCUSDT", price=100.0)
+        await feed(one, symbol="SOLUSDT", price=50.0)
+
+        assert seen == [("BTCUSDT", 100.0)]
+        assert await skips(one, platform) == {}
+        assert await signals_on_the_wire(amqp_url) == []
 
 
 async def test_an_unfinished_intent_of_a_dead_worker_is_published_as_it_was(
@@ -342,7 +437,7 @@ async def test_a_database_that_does_not_answer_stops_entries_not_the_stream(amqp
     async with replica(away, amqp_url, policy()) as worker:
         await feed(worker)
 
-        counted = {reason: n for (_, _, _, reason), n in worker.skips._counts.items()}
+        counted = {reason: n for (_, _, _, reason), n in worker._outcomes._counts.items()}
     assert counted["database_unavailable"] == 1
     assert await signals_on_the_wire(amqp_url) == []
 
@@ -395,6 +490,6 @@ async def test_skip_counts_add_up_over_replicas(database_url, amqp_url, platform
     ):
         for worker in (one, two, two):
             await worker.on_vector(vector(age_s=100), redelivered=False)
-        await one.skips.flush(one._engine)
+        await one._outcomes.flush(one._admission._engine)
 
         assert (await skips(two, platform))["vector_stale"] == 3

@@ -1,6 +1,7 @@
 """The registry on a real database: one truth about what trades, whoever changes it at the same time."""
 
 import asyncio
+import time
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -93,13 +94,85 @@ async def test_a_version_is_read_back_as_it_was_added(engine):
     assert live == []
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e12])
-async def test_a_figure_that_the_table_cannot_hold_is_refused(engine, value):
-    with pytest.raises(Unusable, match="expectancy of v1 is"):
-        await add(
-            engine,
-            metrics=[metric(metric_name="expectancy", metric_type="trading_performance", metric_value=value)],
+@pytest.mark.parametrize(
+    ("name", "kind", "value", "reason"),
+    [
+        ("expectancy", "trading_performance", float("nan"), "expectancy is nan"),
+        ("profit_factor", "trading_performance", float("inf"), "profit_factor is inf"),
+        ("sharpe", "trading_performance", -1e12, "or more does not fit"),
+        ("mse", "regression", 3e-9, "8 decimals would change it"),
+        ("accuracy", "classification", 1.01, "it has to lie in 0 to 1"),
+        ("mcc", "classification", -1.2, "it has to lie in -1 to 1"),
+        ("log_loss", "classification", -0.1, "it has to lie in 0 to inf"),
+    ],
+)
+async def test_a_figure_that_the_table_cannot_hold_is_refused_with_the_reason(
+    engine, name, kind, value, reason
+):
+    wrong = metric(metric_name=name, metric_type=kind, metric_value=value)
+
+    with pytest.raises(Unusable, match=r"^version v1: ") as refused:
+        await add(engine, metrics=[metric(), wrong])
+
+    assert reason in str(refused.value)
+    async with engine.connect() as connection:
+        assert await registry.names(connection) == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "value"),
+    [
+        ("expectancy", "trading_performance", -0.00012),
+        ("mse", "regression", 2.5e-7),
+        ("mcc", "classification", -1.0),
+        ("log_loss", "classification", 12.5),
+        ("lift_lower", "classification", -0.2),
+        ("accuracy", "regression", 0.0),
+    ],
+)
+async def test_a_figure_that_the_table_can_hold_is_held(engine, name, kind, value):
+    version = await add(engine, metrics=[metric(metric_name=name, metric_type=kind, metric_value=value)])
+
+    async with engine.connect() as connection:
+        (found,) = await registry.metrics_of(connection, version)
+    assert found.metric_value == pytest.approx(value, rel=0.02)
+
+
+async def test_newer_figures_stand_behind_older_ones(engine):
+    version = await add(engine, metrics=[metric(metric_value=0.6)])
+
+    async with engine.begin() as connection:
+        await registry.add_metrics(connection, version, [metric(metric_value=0.5)])
+        found = await registry.metrics_of(connection, version, metric_name="accuracy")
+        with pytest.raises(NotFound, match="no version v77"):
+            await registry.add_metrics(connection, "v77", [metric()])
+
+    assert [each.metric_value for each in found] == [0.6, 0.5]
+
+
+async def test_hundreds_of_versions_are_listed_in_milliseconds(engine):
+    async with engine.begin() as connection:
+        await connection.execute(
+            text(
+                "INSERT INTO model_versions"
+                " (version, file_path, model_type, strategy_id, trained_at, sha256,"
+                " training_config, evidence)"
+                " SELECT 'v' || n, '/models/v' || n, 'xgboost', 'momentum', now()::timestamp"
+                " + n * interval '1 s', repeat('a', 64), jsonb_build_object('features',"
+                " (SELECT jsonb_agg('feature_' || i) FROM generate_series(1, 60) i)), '{}'"
+                " FROM generate_series(1, 1000) n"
+            )
         )
+        await connection.execute(text("ANALYZE model_versions"))
+    async with engine.connect() as connection:
+        await registry.versions(connection, strategy_id="momentum", limit=100)
+        since = time.perf_counter()
+        page, total = await registry.versions(connection, strategy_id="momentum", limit=100)
+        took_s = time.perf_counter() - since
+
+    assert (len(page), total) == (100, 1000)
+    assert page[0].version == "v1000"
+    assert took_s < 0.2
 
 
 async def test_an_activation_moves_epoch_mirror_and_history_together(engine):

@@ -1,126 +1,31 @@
 """Versions on disk and in the registry: what serves, what is refused, what goes on serving."""
 
 import asyncio
-import hashlib
-from datetime import UTC, datetime
-from uuid import uuid4
 
 import aio_pika
 import msgspec
-import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 from pydantic import SecretStr
+from tests.integration.model_store import Registry
 from tests.integration.platform_rows import Platform
-from tests.integration.test_inference_worker import Held, feed, policy, signals_on_the_wire, skips, vector
+from tests.integration.test_inference_worker import (
+    Held,
+    assembled,
+    feed,
+    policy,
+    signals_on_the_wire,
+    skips,
+    vector,
+)
 
-from common import artifacts, bus, model_registry, topology
-from common.artifacts import Golden, Manifest
+from common import bus, topology
 from common.background import BackgroundTasks
 from common.database import create_engine
-from common.errors import Unusable
 from common.messages import VersionActivated
-from common.model_registry import NewVersion
 from common.settings import BusSettings, DatabaseSettings
-from common.signal_outbox import SignalOutbox
 from inference import handlers
-from inference.models import ServedModels, load
+from inference.models import ServedModels
 from inference.price_feed import PriceFeed
-from inference.worker import Worker
-
-FEATURES = ("p_down", "p_flat", "p_up")
-
-
-def onnx_that_answers_its_input():
-    """A model whose probabilities are its first three features: tests choose them by the vector."""
-    sliced = helper.make_node("Slice", ["features", "starts", "ends", "axes"], ["probabilities"])
-    constants = [
-        numpy_helper.from_array(np.array([number], dtype=np.int64), name)
-        for name, number in (("starts", 0), ("ends", 3), ("axes", 1))
-    ]
-    graph = helper.make_graph(
-        [sliced],
-        "echo",
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, 3])],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [None, 3])],
-        constants,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.checker.check_model(model)
-    return model.SerializeToString()
-
-
-def manifest(version, **changes):
-    return msgspec.structs.replace(
-        Manifest(
-            version=version,
-            strategy_id="momentum",
-            symbol="BTCUSDT",
-            model_type="xgboost",
-            task="classification",
-            target="classification",
-            features=FEATURES,
-            optional_features=(),
-            medians=dict.fromkeys(FEATURES, 0.3),
-            labels=(-1, 0, 1),
-            output_name="probabilities",
-            horizon_s=2.0,
-            threshold=0.5,
-            calibration=(),
-            class_rates=(0.3, 0.4, 0.3),
-            baselines={"majority": 0.4},
-            dataset_id=str(uuid4()),
-            dataset_sha256={},
-            feature_registry_version="1.0.0",
-            libraries={},
-            golden=(Golden((0.2, 0.3, 0.5), (0.2, 0.3, 0.5)),),
-            trained_at=datetime(2026, 3, 1, tzinfo=UTC),
-        ),
-        **changes,
-    )
-
-
-class Registry:
-    """Versions as a trainer would leave them."""
-
-    def __init__(self, engine, root):
-        self._engine = engine
-        self.root = root
-
-    async def train(self, *, onnx=None, **changes):
-        async with self._engine.begin() as connection:
-            version = await model_registry.next_version(connection)
-            described = manifest(version, **changes)
-            sha256 = artifacts.write(
-                self.root, version, described, {"model.onnx": onnx or onnx_that_answers_its_input()}
-            )
-            new = NewVersion(
-                version=version,
-                strategy_id="momentum",
-                model_type="xgboost",
-                sha256=sha256,
-                trained_at=described.trained_at,
-                training_duration_seconds=1,
-                training_dataset_size=1000,
-                training_config={},
-                verdict="accepted",
-                verdict_sentence="better",
-                evidence={},
-                run_id=uuid4(),
-            )
-            await model_registry.add(connection, new, [])
-        return version
-
-    async def activate(self, version):
-        async with self._engine.begin() as connection:
-            return await model_registry.activate(
-                connection, version, strategy_id="momentum", actor="test", reason="because"
-            )
-
-    async def deactivate(self):
-        async with self._engine.begin() as connection:
-            return await model_registry.deactivate(connection, "momentum", actor="test", reason="because")
 
 
 @pytest.fixture
@@ -202,24 +107,6 @@ async def test_a_repaired_version_is_served_after_all(models, registry, monkeypa
     assert await models.problem() is None
 
 
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"golden": (Golden((0.2, 0.3, 0.5), (0.3, 0.2, 0.5)),)}, "golden rows differ by 0.1"),
-        ({"output_name": "label"}, "cannot be served"),
-        ({"features": (*FEATURES, "fourth")}, "cannot be served"),
-        ({"labels": (-1, 1)}, "answers 3 values for 2 labels"),
-        ({"onnx": b"not a model"}, "cannot be served"),
-    ],
-)
-async def test_a_version_that_does_not_do_what_its_manifest_says_is_refused(registry, changes, says):
-    version = await registry.train(**changes)
-    body = (registry.root / version / "manifest.json").read_bytes()
-
-    with pytest.raises(Unusable, match=says):
-        load(registry.root, version, hashlib.sha256(body).hexdigest())
-
-
 async def test_a_model_signal_names_its_version_and_an_unsure_model_holds(
     models, registry, engine, amqp_url, database_url
 ):
@@ -229,8 +116,7 @@ async def test_a_model_signal_names_its_version_and_an_unsure_model_holds(
     await models.refresh()
     broker = bus.create_broker(BusSettings(rabbitmq_url=SecretStr(amqp_url)), service="test")
     await bus.connect(broker, topology.TRADING_SIGNALS)
-    outbox = SignalOutbox(engine, broker, owner="test")
-    worker = Worker(policy(), engine, outbox, models=models, positions=Held(), prices=PriceFeed(broker))
+    worker = assembled(policy(), engine, broker, models, Held())
 
     await feed(worker, p_down=0.2, p_flat=0.5, p_up=0.3)
     await feed(worker, p_down=0.1, p_flat=0.2, p_up=0.7)
@@ -282,11 +168,8 @@ async def test_no_signal_mixes_versions_while_they_are_swapped_under_traffic(
     await models.refresh()
     broker = bus.create_broker(BusSettings(rabbitmq_url=SecretStr(amqp_url)), service="test")
     await bus.connect(broker, topology.TRADING_SIGNALS)
-    outbox = SignalOutbox(engine, broker, owner="test")
     free = msgspec.structs.replace(policy().limits, in_flight_timeout_s=0)
-    worker = Worker(
-        policy(limits=free), engine, outbox, models=models, positions=Held(), prices=PriceFeed(broker)
-    )
+    worker = assembled(policy(limits=free), engine, broker, models, Held())
 
     async def swap():
         for version in versions[1:]:
@@ -319,8 +202,7 @@ async def test_prices_are_announced_when_they_move_the_newest_in_the_end(engine,
     await queue.bind(exchange)
     prices = PriceFeed(broker)
     models = ServedModels(("momentum",), None, engine)
-    outbox = SignalOutbox(engine, broker, owner="test")
-    worker = Worker(policy(), engine, outbox, models=models, positions=Held(), prices=prices)
+    worker = assembled(policy(), engine, broker, models, Held(), prices=prices)
     heard = []
 
     async with BackgroundTasks() as tasks:

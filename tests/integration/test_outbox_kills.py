@@ -95,12 +95,17 @@ async def until(holds, limit_s=25.0):
             await asyncio.sleep(0.05)
 
 
-@pytest.mark.parametrize("step", ["claimed", "published", "recorded"])
+@pytest.mark.parametrize("step", ["deciding", "claimed", "published", "settling", "recorded"])
 async def test_the_next_worker_finishes_what_a_killed_one_began(step, database_url, amqp_url, wire, platform):
     await wire.vector(99.0, age_s=0.5)
     await wire.vector(100.0)
     async with process(database_url, amqp_url, str(DYING), step) as dying:
         assert await asyncio.wait_for(dying.wait(), 20) == -9
+
+    if step == "deciding":
+        # Nothing was committed; the next market that moves is decided on, and the fleet's lock is free.
+        assert await platform.rows("SELECT 1 FROM signal_outbox") == []
+        await wire.vector(101.0)
 
     async def all_ended():
         states = {row["state"] for row in await platform.rows("SELECT state FROM signal_outbox")}
@@ -139,5 +144,29 @@ async def test_an_intent_found_after_its_validity_is_expired_with_its_reason(
 
     [intent] = await platform.rows("SELECT reason FROM signal_outbox")
     assert intent["reason"] == "its validity had ended"
+    assert wire.signals == []
+    assert await platform.rows("SELECT 1 FROM trading_signals") == []
+
+
+async def test_an_entry_found_after_the_fleet_was_halted_is_expired_and_not_sent(
+    database_url, amqp_url, wire, platform
+):
+    await wire.vector(99.0, age_s=0.5)
+    await wire.vector(100.0)
+    async with process(database_url, amqp_url, str(DYING), "claimed") as dying:
+        assert await asyncio.wait_for(dying.wait(), 20) == -9
+    await platform.execute(
+        "UPDATE signal_outbox SET valid_until = now() + interval '1 minute', lease_until = now()"
+    )
+    await platform.execute("INSERT INTO trading_states VALUES ('fleet', 'HALTED', 'me', 'stop', now())")
+
+    async def all_ended():
+        return await platform.rows("SELECT 1 FROM signal_outbox WHERE state = 'expired'")
+
+    async with process(database_url, amqp_url, "-m", "inference"):
+        await until(all_ended)
+
+    [intent] = await platform.rows("SELECT reason FROM signal_outbox")
+    assert intent["reason"] == "trading state HALTED before it was published"
     assert wire.signals == []
     assert await platform.rows("SELECT 1 FROM trading_signals") == []

@@ -5,9 +5,7 @@ import io
 import json
 import os
 import signal
-import sys
 from contextlib import suppress
-from pathlib import Path
 from uuid import uuid4
 
 import aio_pika
@@ -18,20 +16,15 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 from tests.integration.building_feature_service import serving
+from tests.integration.trainers import Trainer, child_of, seen, start_trainer
 from tests.processes import runs as lives
 from tests.unit.trainer import market_files
 
 from common import artifacts, bus, model_registry, topology, training_runs
-from common.database import create_engine
-from common.feature_service import FeatureService
 from common.messages import DatasetReady, VersionActivated
 from common.training_runs import State
-from sandbox.ports import free_port
 from trainer import handlers, runs
-from trainer.builds import Builds
-from trainer.datasets import Datasets
 from trainer.settings import Settings
-from trainer.training import Training
 
 ROWS = (3000, 1000, 1000)
 EDGE = 0.25
@@ -76,42 +69,6 @@ def settings(database_url, amqp_url, platform, tmp_path):
         trading_strategies=("momentum",),
         trading_symbols=("BTCUSDT",),
     )
-
-
-class Trainer:
-    """A trainer whose ticks the test gives."""
-
-    def __init__(self, settings, owner="trainer-1"):
-        self.settings = settings
-        self.engine = create_engine(settings, application=owner)
-        self.broker = bus.create_broker(settings, service=owner)
-        self.datasets, self.features = Datasets(settings), FeatureService(settings)
-        self.builds = Builds(settings, self.engine, self.datasets, self.features, owner=owner)
-        self.training = Training(settings, self.engine, self.broker, self.datasets, owner=owner)
-
-    async def run(self):
-        """The one run there is."""
-        async with self.engine.connect() as connection:
-            found = await training_runs.recent(connection)
-        return found[0] if found else None
-
-    async def until(self, *states, limit_s=40):
-        """Ticks until the run stands in one of `states`."""
-        async with asyncio.timeout(limit_s):
-            while True:
-                await self.builds.tick()
-                if (run := await self.run()) and run.state in states:
-                    return run
-                await self.training.tick()
-                if (run := await self.run()) and run.state in states:
-                    return run
-                await asyncio.sleep(0.05)
-
-    async def close(self):
-        await self.broker.stop()
-        await self.datasets.aclose()
-        await self.features.aclose()
-        await self.engine.dispose()
 
 
 @pytest.fixture
@@ -218,6 +175,17 @@ async def test_an_announced_dataset_is_trained_without_a_poll(trainer, platform,
     assert (await seen(trainer, State.READY)).run_id == run.run_id
 
 
+async def test_a_lost_announcement_costs_no_more_than_a_poll(trainer, platform):
+    platform.status = "building"
+    building = await trainer.until(State.BUILDING)
+
+    platform.status = "ready"  # and nobody says so
+
+    ready = await trainer.until(State.READY)
+    assert (ready.run_id, ready.dataset_id) == (building.run_id, building.dataset_id)
+    assert len(platform.builds) == 1
+
+
 async def test_an_announcement_that_nobody_waits_for_changes_nothing(trainer, platform):
     platform.status = "building"
     await trainer.until(State.BUILDING)
@@ -231,6 +199,7 @@ async def test_a_failed_build_ends_the_run_and_is_not_repeated_at_once(trainer, 
     platform.status, platform.error_message = "failed", "Data leakage detected"
 
     run = await trainer.until(State.FAILED)
+    await trainer.schedules.tick()
     await trainer.builds.tick()
 
     assert "it has no prices" in run.reason
@@ -239,6 +208,7 @@ async def test_a_failed_build_ends_the_run_and_is_not_repeated_at_once(trainer, 
 
 async def test_a_refusing_feature_service_is_named_and_asked_again_later(trainer, platform):
     platform.build_answer = 500
+    await trainer.schedules.tick()
     await trainer.builds.tick()
     waiting = await trainer.run()
     platform.build_answer = 202
@@ -289,17 +259,16 @@ async def test_an_unfit_dataset_ends_its_run_as_rejected_with_the_reason(
         assert await model_registry.versions(connection) == ([], 0)
 
 
-async def test_a_version_without_test_rows_is_registered_and_not_active(trainer, platform):
+async def test_a_version_without_test_rows_is_judged_on_validation_and_says_so(trainer, platform):
     platform.splits["test"] = None
 
     await trainer.until(State.SUCCEEDED)
 
     async with trainer.engine.connect() as connection:
         version = await model_registry.find(connection, "v1")
-        assert await model_registry.active_for(connection, "momentum") is None
         assert await model_registry.metrics_of(connection, "v1", dataset_split="test") == []
-    assert version.verdict == "insufficient_evidence"
-    assert not version.is_active
+    assert "validation stands in for the missing test" in version.verdict_sentence
+    assert version.is_active is (version.verdict == "accepted")
 
 
 async def test_a_manual_training_meets_the_active_version_on_the_same_rows(trainer):
@@ -452,7 +421,7 @@ async def test_of_trainers_at_once_one_takes_a_run_and_the_others_go_without(tra
         async with trainer.engine.begin() as connection:
             await connection.execute(text("SELECT 1"))
             await together.wait()
-            return await runs.take_ready(connection, owner=owner)
+            return await runs.take_ready(connection, owner=owner, max_parallel=3)
 
     taken = await asyncio.gather(*(take(f"trainer-{number}") for number in range(6)))
 
@@ -460,10 +429,13 @@ async def test_of_trainers_at_once_one_takes_a_run_and_the_others_go_without(tra
 
 
 async def test_a_run_whose_trainers_all_went_silent_is_given_up(trainer, rows):
+    def take(connection):
+        return runs.take_ready(connection, owner="silent", max_parallel=3)
+
     await trainer.until(State.READY)
     for attempt in (1, 2, 3):
         async with trainer.engine.begin() as connection:
-            assert (await runs.take_ready(connection, owner="silent")).attempts == attempt
+            assert (await take(connection)).attempts == attempt
         await rows.execute("UPDATE training_runs SET lease_until = now() - interval '1 s'")
         async with trainer.engine.begin() as connection:
             await runs.recover(connection)
@@ -484,47 +456,3 @@ async def test_what_crashes_left_on_disk_is_swept(trainer, settings):
     await trainer.training.sweep()
 
     assert {entry.name for entry in datasets.iterdir()} == {str(needed), "kept"}
-
-
-async def seen(trainer, state, limit_s=30):
-    async with asyncio.timeout(limit_s):
-        while not (run := await trainer.run()) or run.state is not state:
-            await asyncio.sleep(0.05)
-    return run
-
-
-async def child_of(run, limit_s=20):
-    async with asyncio.timeout(limit_s):
-        while not (found := children_with(f"{run.run_id}/job.json")):
-            await asyncio.sleep(0.02)
-    return found[0]
-
-
-def children_with(argument):
-    found = []
-    for entry in Path("/proc").iterdir():
-        with suppress(OSError):
-            if entry.name.isdigit() and argument in (entry / "cmdline").read_text(errors="replace"):
-                found.append(int(entry.name))
-    return found
-
-
-async def start_trainer(settings):
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": os.environ.get("HOME", "/"),
-        "DATABASE_URL": settings.database_url.get_secret_value(),
-        "RABBITMQ_URL": settings.rabbitmq_url.get_secret_value(),
-        "FEATURE_SERVICE_PORT": str(settings.feature_service_port),
-        "FEATURE_SERVICE_HOST": "127.0.0.1",
-        "FEATURE_SERVICE_DATASET_POLL_INTERVAL_SECONDS": "0.1",
-        "FEATURE_SERVICE_DATASET_STORAGE_PATH": str(settings.feature_service_dataset_storage_path),
-        "MODEL_STORAGE_PATH": str(settings.model_storage_path),
-        "MODEL_PREDICTION_HORIZON_SECONDS": "2",
-        "TRADING_STRATEGIES": "momentum",
-        "TRADING_SYMBOLS": "BTCUSDT",
-        "TRAINER_PORT": str(free_port()),
-    }
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "trainer", env=environment, stdout=asyncio.subprocess.DEVNULL
-    )

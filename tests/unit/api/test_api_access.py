@@ -57,7 +57,12 @@ async def client(app):
 
 def every_route(app):
     return [
-        (method, route.path_format.format(version="v1", strategy_id="default", run_id=UUID(int=7), path="x"))
+        (
+            method,
+            route.path_format.format(
+                version="v1", strategy_id="default", run_id=UUID(int=7), path="x", trading_scope="fleet"
+            ),
+        )
         for route in app.routes
         if isinstance(route, HTTPRoute)
         for method in route.methods

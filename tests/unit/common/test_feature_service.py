@@ -1,3 +1,4 @@
+import asyncio
 import json
 
 import httpx
@@ -46,7 +47,7 @@ async def test_the_latest_vector_is_asked_for_with_key_and_trace_id():
     [
         (httpx.ReadTimeout("deaf"), TryAgain, "ReadTimeout"),
         (httpx.ConnectError("away"), TryAgain, "ConnectError"),
-        (httpx.Response(500, text="Internal Server Error"), TryAgain, "wrong FEATURE_SERVICE_API_KEY"),
+        (httpx.Response(500, text="Internal Server Error"), TryAgain, "is FEATURE_SERVICE_API_KEY right"),
         (httpx.Response(503, json={"detail": "not ready"}), TryAgain, "503"),
         (httpx.Response(307, headers={"location": "http://elsewhere/"}), TryAgain, "307"),
         (httpx.Response(200, text="<html>"), Unusable, "no vector"),
@@ -58,5 +59,37 @@ async def test_an_answer_that_is_no_vector_is_an_error_with_its_reason(answer, e
     features, _ = service(answer)
 
     with pytest.raises(error, match=says):
+        await features.latest("BTCUSDT")
+    await features.aclose()
+
+
+async def test_an_answer_without_an_end_is_cut_off():
+    sent = 0
+
+    async def endless():
+        nonlocal sent
+        while True:
+            sent += 1
+            yield b" " * 100_000
+
+    features, _ = service(httpx.Response(200, content=endless()))
+
+    with pytest.raises(Unusable, match="more than 1000000 bytes"):
+        await features.latest("BTCUSDT")
+    await features.aclose()
+    assert sent == 11
+
+
+async def test_an_answer_that_trickles_is_given_up_after_the_whole_wait():
+    async def trickling():
+        while True:
+            yield b" "
+            await asyncio.sleep(0.01)
+
+    settings = FeatureServiceSettings(feature_service_timeout_seconds=0.1)
+    answer = httpx.Response(200, content=trickling())
+    features = FeatureService(settings, httpx.MockTransport(lambda _: answer))
+
+    with pytest.raises(TryAgain, match="TimeoutError"):
         await features.latest("BTCUSDT")
     await features.aclose()

@@ -11,7 +11,7 @@ from common.core.rate_limit import Bucket, Rate
 from common.core.trading_state import TradingState
 from common.messages import FeatureVector
 from inference.core.case import Balance, Case, Instrument, Ledger, Limits, Screening, Situation
-from inference.core.screening import snapshot_of
+from inference.core.snapshot import snapshot_of
 from inference.core.stream import Stream
 from inference.core.warmup import Proposal
 
@@ -30,6 +30,8 @@ LIMITS = Limits(
     fee_rate=Decimal("0.001"),
     slippage_rate=Decimal("0.0005"),
     balance_margin=Decimal("0.95"),
+    max_position_ratio=Decimal("0.8"),
+    max_exposure_quote=None,
     max_order_notional=Decimal(950),
     max_notional_per_hour=None,
     min_order_notional=Decimal(10),
@@ -67,6 +69,11 @@ def situation(**changes: Any) -> Situation:
             state=TradingState.ACTIVE,
             open_orders=(),
             live_size=Decimal(0),
+            position_problem=None,
+            booked_at=None,
+            newest_fill_at=None,
+            other_exposure_quote=Decimal(0),
+            margin=None,
             balance=Balance(available_quote=Decimal(10_000), received_at=NOW - timedelta(seconds=2)),
             instrument=Instrument(
                 min_order_value=Decimal(5), min_order_qty=Decimal("0.001"), lot_size=Decimal("0.001")
@@ -82,7 +89,9 @@ def ledger(**changes: Any) -> Ledger:
             claimed=False,
             newest_emitted=None,
             last_signal=None,
+            exit_latched=False,
             reserved_quote=Decimal(0),
+            reserved_margin_quote=Decimal(0),
             hourly_notional=Decimal(0),
             bucket=Bucket(tokens=10, refilled_at=NOW),
             warmup_slot_taken=False,

@@ -16,6 +16,11 @@ from inference.core.decide import Signal, decide
 from inference.core.reasons import Reason, Skip
 from inference.core.screening import screen
 
+
+def rich(available="10000", age_s=0):
+    return Balance(available_quote=Decimal(available), received_at=NOW - timedelta(seconds=age_s))
+
+
 LAST = LastSignal(signal_id=UUID(int=1), created_at=NOW - timedelta(seconds=3), order_status=None)
 RESTING = OpenOrder(order_id="EX-1", side="buy", status="pending")
 
@@ -48,7 +53,7 @@ def test_a_vector_without_mid_price_is_skipped_and_no_price_invented():
     bare = vector()
     del bare.features["mid_price"]
 
-    assert screen(screening(bare)) == Skip(Reason.NO_PRICE, {"mid_price": None, "depth": 6.0})
+    assert screen(screening(bare)) == Skip(Reason.NO_PRICE, {"price": None, "depth": 6.0})
 
 
 @pytest.mark.parametrize(
@@ -99,7 +104,23 @@ def test_a_vector_without_mid_price_is_skipped_and_no_price_invented():
             {"proposal": proposal("sell"), "situation": situation(live_size=Decimal(-1))},
             Reason.WOULD_OPEN_SHORT,
         ),
-        ({"proposal": proposal("sell"), "limits": limits(short_entries=True)}, None),
+        ({"proposal": proposal("sell"), "limits": limits(short_entries=True)}, Reason.BALANCE_UNKNOWN),
+        (
+            {
+                "proposal": proposal("sell"),
+                "limits": limits(short_entries=True),
+                "situation": situation(margin=rich(), balance=None),
+            },
+            None,
+        ),
+        ({"ledger": ledger(exit_latched=True)}, Reason.EXIT_IN_FLIGHT),
+        (
+            {
+                "ledger": ledger(exit_latched=True),
+                "limits": limits(skip_if_open_order=False),
+            },
+            Reason.EXIT_IN_FLIGHT,
+        ),
         ({"situation": situation(balance=None)}, Reason.BALANCE_UNKNOWN),
         (
             {

@@ -1,6 +1,13 @@
 from datetime import UTC, datetime, timedelta
 
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.inference.cases import LIMITS
+
+from common.messages import FeatureVector
+from inference.core.case import Screening
 from inference.core.stream import observe
+from inference.core.vector_gates import age, future, monotone
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 LIVE = {
@@ -55,3 +62,41 @@ def test_a_market_that_stops_after_it_moved_is_told_from_its_last_move():
 
     assert stream.changed_at == at(1)
     assert stream.newest == at(3)
+
+
+def test_a_vector_from_the_future_does_not_silence_those_that_follow():
+    stream = observe(None, at(0), {**LIVE, "mid_price": 99.0}, believed_until=at(2))
+
+    stream = observe(stream, at(3600), LIVE, believed_until=at(3))
+    assert stream.newest == at(0)
+
+    stream = observe(stream, at(2), LIVE, believed_until=at(4))
+    assert (stream.newest, stream.changed_at) == (at(2), at(2))
+
+
+def test_a_stream_that_begins_in_the_future_goes_on_with_its_first_believable_vector():
+    stream = observe(None, at(3600), LIVE, believed_until=at(2))
+
+    assert observe(stream, at(1), LIVE, believed_until=at(3)).newest == at(1)
+
+
+@given(st.lists(st.integers(min_value=-5, max_value=40), min_size=1, max_size=30))
+def test_no_order_of_arrival_lets_an_older_vector_through(stamps):
+    now = at(20)
+    stream, passed = None, []
+    for second in stamps:
+        came = FeatureVector(
+            timestamp=at(second),
+            symbol="BTCUSDT",
+            features={**LIVE, "mid_price": 100.0 + second},
+            feature_registry_version="1.0.0",
+        )
+        stream = observe(stream, came.timestamp, came.features, believed_until=now + timedelta(seconds=2))
+        screening = Screening(vector=came, stream=stream, now=now, limits=LIMITS)
+        if not any(gate(screening).denied for gate in (age, future, monotone)):
+            passed.append(second)
+
+    assert passed == sorted(passed)
+    assert all(second <= 22 for second in passed)
+    believable = [second for second in stamps if second <= 22]
+    assert max(passed, default=None) == max(believable, default=None)

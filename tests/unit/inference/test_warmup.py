@@ -1,3 +1,5 @@
+import itertools
+import math
 import random
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -8,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.core.reasons import Reason, Skip
-from inference.core.warmup import CONFIDENCE, Proposal, WarmUp, propose, slot_of
+from inference.core.warmup import (
+    CONFIDENCE,
+    MAX_SLOTS,
+    Proposal,
+    WarmUp,
+    propose,
+    slot_of,
+    slots_between,
+)
 
 WARM_UP = WarmUp(
     enabled=True,
@@ -52,7 +62,33 @@ def test_full_randomness_ignores_the_features():
 def test_without_returns_there_is_no_direction():
     outcome = propose({"mid_price": 1.0}, WARM_UP, random.Random(1))
 
-    assert outcome == Skip(Reason.NO_DIRECTION, {"features": 1})
+    assert outcome == Skip(Reason.NO_DIRECTION, {"features": 1, "returns": 0})
+
+
+@pytest.mark.parametrize(
+    "returns",
+    [
+        {"returns_1s": 0.0},
+        {"returns_1s": 0.0, "returns_1m": 0.0},
+        {"returns_1s": math.nan},
+        {"returns_1s": 0.001, "returns_1m": math.nan},
+    ],
+)
+def test_returns_that_point_nowhere_or_are_no_numbers_give_no_side(returns):
+    outcome = propose(returns, WARM_UP, random.Random(1))
+
+    assert outcome == Skip(Reason.NO_DIRECTION, {"features": len(returns), "returns": len(returns)})
+
+
+def test_a_minimum_of_fractions_of_a_cent_is_not_undercut():
+    exact = msgspec.structs.replace(
+        WARM_UP, min_amount_quote=Decimal("10.009"), max_amount_quote=Decimal("10.009")
+    )
+
+    outcome = propose(RISING, exact, random.Random(1))
+
+    assert isinstance(outcome, Proposal)
+    assert outcome.requested_quote == Decimal("10.009")
 
 
 @given(st.integers(min_value=0, max_value=2**128), st.floats(min_value=0, max_value=1))
@@ -77,3 +113,31 @@ def test_a_slot_holds_its_moment_and_is_as_long_as_the_frequency_says(now, per_m
     assert slot <= now + timedelta(milliseconds=1)
     assert now - slot <= length + timedelta(milliseconds=1)
     assert slot_of(slot + timedelta(microseconds=10), per_minute) == slot
+
+
+MOMENTS = st.datetimes(min_value=datetime(2025, 1, 1), max_value=datetime(2027, 1, 1)).map(
+    lambda d: d.replace(tzinfo=UTC)
+)
+
+
+@given(MOMENTS, st.lists(st.floats(min_value=0, max_value=40), min_size=1, max_size=8))
+def test_rounds_at_any_times_judge_every_slot_once_after_it_ended(begin, pauses):
+    per_minute, length = 20.0, timedelta(seconds=3)
+    judged, until = [], begin
+    for pause in pauses:
+        before, until = until, until + timedelta(seconds=pause)
+        judged += slots_between(before - length, until, per_minute)
+
+    assert judged == list(slots_between(begin - length, until, per_minute))
+    assert all(later - earlier == length for earlier, later in itertools.pairwise(judged))
+    assert all(begin - length < slot + timedelta(milliseconds=1) for slot in judged)
+    assert all(slot + length <= until + timedelta(milliseconds=1) for slot in judged)
+
+
+def test_no_more_slots_are_looked_back_at_than_allowed():
+    until = datetime(2026, 3, 1, tzinfo=UTC)
+
+    judged = slots_between(until - timedelta(days=30), until, 60.0)
+
+    assert len(judged) == MAX_SLOTS
+    assert judged[-1] == until - timedelta(seconds=1)

@@ -14,6 +14,7 @@ SYMBOL = "BTCUSDT"
 BAR = timedelta(milliseconds=500)
 HORIZON_BARS = 4
 START = datetime(2024, 11, 1, tzinfo=UTC)
+NO_FEATURES = {"timestamp", "symbol", "target", "mid_price"}
 _HISTORY = 50
 
 

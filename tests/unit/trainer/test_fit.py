@@ -2,6 +2,7 @@
 
 import msgspec
 import numpy as np
+import polars as pl
 import pytest
 import xgboost
 from tests.unit.trainer import market_files
@@ -9,13 +10,10 @@ from tests.unit.trainer import market_files
 from common import artifacts
 from common.core.calibration import calibrate
 from trainer import fit
-from trainer.core.dataset import Rules as Rows
-from trainer.core.dataset import prepare
 from trainer.core.metrics import classification
 from trainer.core.promotion import Policy, Rules, judge
 from trainer.export import score
 from trainer.job import ONNX, UBJ, ChampionFile
-from trainer.reading import read_split
 
 ROWS = (4000, 1200, 1200)
 HONEST = Rules(policy=Policy.HONEST, min_effective_rows=200, min_accuracy=0.75)
@@ -43,17 +41,28 @@ def test_a_market_without_an_edge_is_never_accepted(tmp_path):
     assert judge(fitted(tmp_path, edge=0.0).evidence, HONEST).verdict == "refused"
 
 
-def test_a_label_among_the_features_is_quarantined(tmp_path):
+def test_two_features_that_know_the_label_together_are_quarantined(tmp_path):
     def leak(frames):
-        return {name: frame.with_columns(hint=frame["target"] * 1.0) for name, frame in frames.items()}
+        coin = np.random.default_rng(1)
 
-    assert judge(fitted(tmp_path, edge=0.0, change=leak).evidence, HONEST).verdict == "quarantined"
+        def halves(frame):
+            noise = coin.standard_normal(len(frame))
+            return frame.with_columns(one=frame["target"] + noise, other=pl.Series(noise))
+
+        return {name: halves(frame) for name, frame in frames.items()}
+
+    decision = judge(fitted(tmp_path, edge=0.0, change=leak).evidence, HONEST)
+
+    assert decision.verdict == "quarantined"
+    assert "a feature knows the label" in decision.sentence
 
 
 def test_the_same_data_and_seed_give_the_same_bytes(tmp_path):
     one, other = fitted(tmp_path / "one", edge=0.1), fitted(tmp_path / "other", edge=0.1)
 
     assert one.metrics == other.metrics
+    forget = {"trained_at": one.manifest.trained_at}
+    assert msgspec.structs.replace(other.manifest, **forget) == one.manifest
     for name in (ONNX, "model.ubj"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
 
@@ -61,15 +70,12 @@ def test_the_same_data_and_seed_give_the_same_bytes(tmp_path):
 def test_the_model_ends_at_its_best_round(tmp_path):
     found = fitted(tmp_path, edge=0.2)
     booster = xgboost.Booster(model_file=tmp_path / UBJ)
-    names = ("train", "validation", "test")
-    splits = [read_split(tmp_path / f"{name}.parquet", name=name, symbol="BTCUSDT") for name in names]
-    rules = Rows(horizon_s=2, min_train_rows=1, excluded=frozenset(["mid_price"]), test_end_ns=None)
-    validation = prepare(*splits, rules).validation
+    validation = fit.prepare(market_files.job(ROWS, edge=0.2), tmp_path).rows["validation"]
 
     losses = [
         classification(
-            np.float64(booster[: rounds + 1].inplace_predict(validation.features)),
-            validation.classes,
+            np.float64(booster[: rounds + 1].inplace_predict(validation.matrix())),
+            validation.part.classes,
             majority=0,
         )["log_loss"]
         for rounds in range(found.rounds)

@@ -15,9 +15,15 @@ GOOD = Evidence(
     baseline_accuracy=0.34,
     majority_label=0,
     lift=Interval(mean=0.08, lower=0.05, upper=0.11),
+    persistence_lift=Interval(mean=0.07, lower=0.04, upper=0.1),
     direction=Interval(mean=0.1, lower=0.06, upper=0.14),
+    own_rows=12_000,
+    own_effective_rows=3_000.0,
+    own_lift=Interval(mean=0.08, lower=0.05, upper=0.11),
+    own_direction=Interval(mean=0.1, lower=0.06, upper=0.14),
     roc_auc=0.56,
     validation_lift=0.08,
+    validation_effective_rows=3_000.0,
     champion=None,
 )
 ACCURATE = {"accuracy": 0.8, "baseline_accuracy": 0.72}
@@ -51,6 +57,9 @@ def under(policy):
         (given(lift=lift(0.02, lower=0.0001)), "accepted", "lift +0.020"),
         (given(lift=lift(0.02, lower=0.0)), "refused", "no proven lift over the majority class"),
         (given(lift=lift(-0.03, lower=-0.05)), "refused", "lift -0.030"),
+        (given(lift=lift(0.02, lower=-0.02)), "refused", "takes about 12,000 effective rows to prove"),
+        (given(persistence_lift=lift(0.02, lower=0.0)), "refused", "over naming what came last (+0.020"),
+        (given(persistence_lift=lift(0.02, lower=NAN)), "refused", "not a number"),
         (given(accuracy=NAN), "refused", "not a number"),
         (given(lift=lift(NAN)), "refused", "not a number"),
         (given(direction=lift(0.01, lower=0.0)), "refused", "no proven sense of direction"),
@@ -63,16 +72,35 @@ def under(policy):
         (given(roc_auc=0.98), "accepted", "accepted"),
         (given(roc_auc=0.981), "quarantined", "ROC AUC 0.981 is above 0.98: a feature knows the label"),
         (given(roc_auc=None), "accepted", "accepted"),
-        (given(lift=lift(0.19), validation_lift=0.1), "accepted", "accepted"),
-        (given(lift=lift(0.21), validation_lift=0.1), "quarantined", "implausibly far above"),
-        # on a short test luck goes as far
+        (given(own_lift=lift(0.19), validation_lift=0.1), "accepted", "accepted"),
+        (given(own_lift=lift(0.21), validation_lift=0.1), "quarantined", "implausibly far above"),
+        # on a short test, or a short validation, luck goes as far
+        (given(own_lift=lift(0.21), validation_lift=0.1, own_effective_rows=50.0), "accepted", "accepted"),
         (
-            given(lift=lift(0.21), validation_lift=0.1, effective_rows=50.0),
-            "insufficient_evidence",
-            "50 effe",
+            given(own_lift=lift(0.21), validation_lift=0.1, validation_effective_rows=50.0),
+            "accepted",
+            "accepted",
         ),
         # a leak is a leak however short the test
         (given(roc_auc=0.999, effective_rows=5.0), "quarantined", "knows the label"),
+        # the recipe may be proven, and this version of it still be a bad one
+        (
+            given(own_lift=lift(-0.05, lower=-0.09, upper=-0.01)),
+            "refused",
+            "its own test speaks against it, whatever the recipe's other rows say: lift -0.050",
+        ),
+        (given(own_direction=lift(0.0, lower=-0.1, upper=0.0)), "refused", "direction +0.000"),
+        (
+            given(earlier=("v3", "v2"), folds=1),
+            "accepted",
+            "3,000 effective rows pooled with 2 earlier runs and 1 walk-forward fold, direction",
+        ),
+        (
+            given(source="validation", earlier=("v3",)),
+            "accepted",
+            "; validation stands in for the missing test",
+        ),
+        (given(expectancy=lift(-0.001, lower=-0.002)), "accepted", "accepted"),
     ],
 )
 def test_the_honest_policy_asks_for_proof_and_nothing_else(evidence, verdict, said):
@@ -114,3 +142,33 @@ def test_by_hand_nothing_is_activated_and_nothing_is_waved_through():
 @pytest.mark.parametrize("field", ["accuracy", "baseline_accuracy", "effective_rows"])
 def test_no_policy_accepts_what_is_not_a_number(policy, field):
     assert not judge(given(**{**ACCURATE, field: NAN}), under(policy)).activate
+
+
+@pytest.mark.parametrize(
+    ("expectancy", "verdict"),
+    [(0.0001, "accepted"), (0.0, "refused"), (-0.0001, "refused"), (NAN, "refused")],
+)
+def test_where_profit_is_required_signals_must_pay_for_themselves(expectancy, verdict):
+    rules = msgspec.structs.replace(HONEST, require_profit=True)
+
+    decision = judge(given(expectancy=lift(expectancy, lower=-0.1), trades=77), rules)
+
+    assert decision.verdict == verdict
+    assert ("in 77 trades (MODEL_PROMOTION_REQUIRE_PROFIT)" in decision.sentence) == (verdict == "refused")
+
+
+@pytest.mark.parametrize(
+    ("evidence", "needed"),
+    [
+        (given(), None),
+        (given(effective_rows=200.0), 1_000),
+        (given(effective_rows=200.0, lift=lift(0.01, lower=-0.03)), 3_200),
+        (given(lift=lift(0.02, lower=-0.02)), 12_000),
+        (given(direction=lift(0.02, lower=0.0)), 3_000),
+        (given(lift=lift(-0.02, lower=-0.04)), None),
+    ],
+)
+def test_a_verdict_names_the_effective_rows_that_would_settle_it(evidence, needed):
+    found = judge(evidence, HONEST).effective_rows_needed
+
+    assert found == (needed and pytest.approx(needed))

@@ -1,15 +1,10 @@
 """What an operator may say to a trainer, and what is refused at once."""
 
-from datetime import UTC, datetime, timedelta
-
 import pytest
 from pydantic import ValidationError
 
 from common.settings import problems
-from trainer.core.triggers import History, bootstrap_due
 from trainer.settings import Settings
-
-NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 def test_the_defaults_are_the_specifications():
@@ -32,9 +27,28 @@ def test_the_defaults_are_the_specifications():
             "MODEL_PREDICTION_HORIZON_SECONDS",
         ),
         ({"feature_service_dataset_poll_interval_seconds": 3600}, "FEATURE_SERVICE_DATASET_POLL_INTERVAL"),
+        ({"model_retraining_schedule": "every day"}, "MODEL_RETRAINING_SCHEDULE: 'every day' is neither"),
+        ({"model_retraining_schedule": "0 0 31 2 *"}, "MODEL_RETRAINING_SCHEDULE: "),
+        ({"model_retraining_interval_days": 0}, "MODEL_RETRAINING_INTERVAL_DAYS"),
+        ({"training_queue_max_size": 0}, "TRAINING_QUEUE_MAX_SIZE"),
+        ({"max_parallel_training": 0}, "MAX_PARALLEL_TRAINING"),
         ({"model_promotion_policy": "newest"}, "MODEL_PROMOTION_POLICY"),
         ({"model_quality_threshold_accuracy": 75}, "MODEL_QUALITY_THRESHOLD_ACCURACY"),
         ({"model_quality_threshold_accuracy": float("nan")}, "MODEL_QUALITY_THRESHOLD_ACCURACY"),
+        (
+            {"model_type": "logistic_regression", "model_target_type": "regression"},
+            "MODEL_TYPE logistic_regression foresees classes only and MODEL_TARGET_TYPE regression",
+        ),
+        (
+            {"model_type": "sgd_classifier", "model_target_type": "risk_adjusted"},
+            "MODEL_TYPE sgd_classifier foresees classes only and MODEL_TARGET_TYPE risk_adjusted",
+        ),
+        (
+            {"model_class_weights": "balanced", "model_target_type": "regression"},
+            "MODEL_CLASS_WEIGHTS balanced weighs classes and MODEL_TARGET_TYPE regression has none",
+        ),
+        ({"model_type": "svm"}, "MODEL_TYPE"),
+        ({"model_training_min_class_share": 2}, "MODEL_TRAINING_MIN_CLASS_SHARE"),
         ({"trading_strategies": ("a", "a")}, "TRADING_STRATEGIES: names a strategy twice"),
         ({"trading_strategies": ("a" * 101,)}, "TRADING_STRATEGIES"),
     ],
@@ -44,21 +58,3 @@ def test_what_cannot_work_is_refused_by_name(values, named):
         Settings(**values)
 
     assert any(line.startswith(named) for line in problems(Settings, refused.value))
-
-
-@pytest.mark.parametrize(
-    ("fruitless", "ago_s", "due"),
-    [
-        (0, None, True),
-        (1, 299, False),
-        (1, 300, True),
-        (3, 1199, False),
-        (3, 1200, True),
-        (40, 6 * 3600, True),  # the pause stops growing
-        (40, 6 * 3600 - 1, False),
-    ],
-)
-def test_a_fruitless_strategy_is_trained_anew_after_a_growing_pause(fruitless, ago_s, due):
-    last = None if ago_s is None else NOW - timedelta(seconds=ago_s)
-
-    assert bootstrap_due(History(fruitless=fruitless, last_finished_at=last), retry_s=300, now=NOW) is due

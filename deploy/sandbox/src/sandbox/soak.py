@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import aio_pika
 import asyncpg
@@ -87,7 +88,7 @@ class _Tap:
         body = json.loads(message.body)
         self.deliveries.append(
             Delivery(
-                signal_id=body["signal_id"],
+                signal_id=UUID(body["signal_id"]),
                 strategy_id=body["strategy_id"],
                 symbol=body["asset"],
                 delivered_at=datetime.now(UTC),

@@ -67,6 +67,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The model's output: float32 (n, labels) probabilities, or (n, 1) predictions."""
     horizon_s: float
     """How far ahead the label looks, in seconds."""
+    label_threshold: float = 0.0
+    """A return beyond it, as a fraction, was labelled up or down; 0 for a regression."""
     threshold: float
     """Smallest calibrated probability to act on."""
     calibration: tuple[Table, ...]
@@ -87,21 +89,30 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """sha256 of every other file; `write` fills it in."""
 
     def __post_init__(self) -> None:
-        if not self.features or len(set(self.features)) != len(self.features):
-            raise ValueError("features: at least one, each once")
         is_regression = self.task == "regression"
-        if len(set(self.labels)) != len(self.labels) or (len(self.labels) < 2) != is_regression:
-            raise ValueError("labels: at least two, each once; none for a regression")
-        if is_regression and not self.sign_confidence:
-            raise ValueError("sign_confidence: a regression needs it")
-        if self.class_returns and len(self.class_returns) != len(self.labels):
-            raise ValueError("class_returns: one per label")
-        if self.target == "risk_adjusted" and not self.volatility_feature:
-            raise ValueError("volatility_feature: a risk-adjusted target needs it")
-        if self.calibration and len(self.calibration) != len(self.labels):
-            raise ValueError("calibration: one table per label")
-        if not 0 <= self.threshold <= 1:
-            raise ValueError("threshold: a probability")
+        labels, classes = set(self.labels), len(self.labels)
+        for holds, message in (
+            (0 < len(set(self.features)) == len(self.features), "features: at least one, each once"),
+            (len(labels) == classes, "labels: each once"),
+            (labels <= {-1, 0, 1}, "labels: -1 down, 0 flat, 1 up"),
+            (classes == 0 if is_regression else classes >= 2, "labels: at least two, none for a regression"),
+            (
+                is_regression == (self.target != "classification"),
+                "target: classification for a classification, and for it alone",
+            ),
+            (self.sign_confidence or not is_regression, "sign_confidence: a regression needs it"),
+            (len(self.class_returns) in (0, classes), "class_returns: one per label"),
+            (
+                self.volatility_feature or self.target != "risk_adjusted",
+                "volatility_feature: a risk-adjusted target needs it",
+            ),
+            (len(self.calibration) in (0, classes), "calibration: one table per label"),
+            (0 <= self.threshold <= 1, "threshold: a probability"),
+            (self.horizon_s > 0, "horizon_s: a time ahead"),
+            (self.label_threshold >= 0, "label_threshold: no negative move"),
+        ):
+            if not holds:
+                raise ValueError(message)
 
 
 class Artifact(msgspec.Struct, frozen=True):
@@ -147,25 +158,52 @@ def read_verified(root: Path, version: str, sha256: str) -> Artifact:
 
     Raises Unusable naming what is missing, changed, malformed or outside of `root`.
     """
-    directory = _directory(root, version)
-    body = _read(root, directory / MANIFEST)
-    if _sha256(body) != sha256:
-        raise Unusable(f"version {version}: {MANIFEST} is not the one that was registered")
-    manifest = _manifest_of(version, body)
-    if manifest.version != version:
-        raise Unusable(f"version {version}: its manifest is that of {manifest.version}")
+    manifest = _manifest(root, version, sha256)
     if MODEL not in manifest.files:
         raise Unusable(f"version {version}: its manifest names no {MODEL}")
-    onnx = b""
-    for name, expected in manifest.files.items():
-        if not _FILE.fullmatch(name):
-            raise Unusable(f"version {version}: {name!r} is no file name")
-        content = _read(root, directory / name)
-        if _sha256(content) != expected:
-            raise Unusable(f"version {version}: {name} is not the one that was registered")
-        if name == MODEL:
-            onnx = content
-    return Artifact(manifest, onnx)
+    files = {name: _file(root, manifest, name) for name in manifest.files}
+    return Artifact(manifest, files[MODEL])
+
+
+def read_file(root: Path, version: str, sha256: str, name: str) -> bytes:
+    """One file of the version, as it was when `sha256` was stored. Raises Unusable as `read_verified`."""
+    manifest = _manifest(root, version, sha256)
+    if name not in manifest.files:
+        raise Unusable(f"version {version}: its manifest names no {name}")
+    return _file(root, manifest, name)
+
+
+def remove(root: Path, version: str) -> None:
+    """The version's files are gone; a reader sees all of them or none."""
+    target = _directory(root, version)
+    if target.exists():
+        doomed = root / f"{_TEMPORARY}{version}-{uuid4().hex}"
+        target.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+
+def archive(root: Path, version: str, archive_root: Path) -> None:
+    """The version's files lie complete below `archive_root`, and below `root` no more."""
+    source, target = _directory(root, version), _directory(archive_root, version)
+    if not source.exists():
+        return
+    if not target.exists():
+        archive_root.mkdir(parents=True, exist_ok=True)
+        copied = archive_root / f"{_TEMPORARY}{version}-{uuid4().hex}"
+        shutil.copytree(source, copied)
+        copied.rename(target)
+        _sync_directory(archive_root)
+    remove(root, version)
+
+
+def on_disk(root: Path) -> set[str]:
+    """Versions that have a directory."""
+    return {entry.name for entry in root.iterdir() if is_version(entry.name)} if root.is_dir() else set()
+
+
+def is_version(name: str) -> bool:
+    """Whether `name` is that of a version's directory."""
+    return _VERSION.fullmatch(name) is not None
 
 
 def sweep(root: Path, known: Collection[str], *, older_than_s: float = ABANDONED_AFTER_S) -> list[str]:
@@ -173,15 +211,34 @@ def sweep(root: Path, known: Collection[str], *, older_than_s: float = ABANDONED
     oldest = time.time() - older_than_s
     removed = []
     for entry in root.iterdir() if root.is_dir() else ():
-        ours = entry.name.startswith(_TEMPORARY) or _VERSION.fullmatch(entry.name)
+        ours = entry.name.startswith(_TEMPORARY) or is_version(entry.name)
         if ours and entry.name not in known and entry.lstat().st_mtime < oldest:
             shutil.rmtree(entry, ignore_errors=True)
             removed.append(entry.name)
     return sorted(removed)
 
 
+def _manifest(root: Path, version: str, sha256: str) -> Manifest:
+    body = _read(root, _directory(root, version) / MANIFEST)
+    if _sha256(body) != sha256:
+        raise Unusable(f"version {version}: {MANIFEST} is not the one that was registered")
+    manifest = _manifest_of(version, body)
+    if manifest.version != version:
+        raise Unusable(f"version {version}: its manifest is that of {manifest.version}")
+    return manifest
+
+
+def _file(root: Path, manifest: Manifest, name: str) -> bytes:
+    if not _FILE.fullmatch(name):
+        raise Unusable(f"version {manifest.version}: {name!r} is no file name")
+    content = _read(root, _directory(root, manifest.version) / name)
+    if _sha256(content) != manifest.files[name]:
+        raise Unusable(f"version {manifest.version}: {name} is not the one that was registered")
+    return content
+
+
 def _directory(root: Path, version: str) -> Path:
-    if not _VERSION.fullmatch(version):
+    if not is_version(version):
         raise Unusable(f"{version!r} is no version")
     return root / version
 

@@ -1,5 +1,7 @@
 """The Feature Service over REST: the latest vector of a symbol."""
 
+import asyncio
+
 import httpx
 import msgspec
 
@@ -21,10 +23,11 @@ class FeatureService:
     def __init__(
         self, settings: FeatureServiceSettings, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
+        self._timeout_s = settings.feature_service_timeout_seconds
         self._http = http_client(
             settings.feature_service_url(),
             settings.feature_service_api_key,
-            timeout_s=settings.feature_service_timeout_seconds,
+            timeout_s=self._timeout_s,
             transport=transport,
         )
 
@@ -35,22 +38,34 @@ class FeatureService:
         answers nothing during a dataset build), Unusable where what it answers is no vector of `symbol`.
         """
         try:
-            answer = await self._http.get(
-                "/features/latest", params={"symbol": symbol}, headers={"X-Trace-ID": tracing.current()}
-            )
-        except httpx.HTTPError as error:
+            # Around the whole exchange: the client's own limit begins anew with every byte.
+            async with asyncio.timeout(self._timeout_s):
+                body = await self._latest(symbol)
+        except (httpx.HTTPError, TimeoutError) as error:
             raise TryAgain(f"Feature Service: {type(error).__name__}: {error}") from error
-        if answer.status_code != httpx.codes.OK:
-            raise TryAgain(
-                f"Feature Service answers {answer.status_code} (a wrong FEATURE_SERVICE_API_KEY gives 500)"
-            )
-        if len(answer.content) > MAX_ANSWER_BYTES:
-            raise Unusable(f"Feature Service answers {len(answer.content)} bytes for one vector")
-        return _vector_of(symbol, answer.content)
+        return _vector_of(symbol, body)
 
     async def aclose(self) -> None:
         """Its connections are closed."""
         await self._http.aclose()
+
+    async def _latest(self, symbol: str) -> bytes:
+        headers = {"X-Trace-ID": tracing.current()}
+        async with self._http.stream(
+            "GET", "/features/latest", params={"symbol": symbol}, headers=headers
+        ) as answer:
+            if answer.status_code != httpx.codes.OK:
+                raise TryAgain(
+                    f"Feature Service answers {answer.status_code} (500: is FEATURE_SERVICE_API_KEY right?)"
+                )
+            body = bytearray()
+            async for chunk in answer.aiter_bytes():
+                body += chunk
+                if len(body) > MAX_ANSWER_BYTES:
+                    raise Unusable(
+                        f"Feature Service answers more than {MAX_ANSWER_BYTES} bytes for one vector"
+                    )
+            return bytes(body)
 
 
 def _vector_of(symbol: str, body: bytes) -> FeatureVector:

@@ -77,6 +77,23 @@ class PositionUpdated(Message, frozen=True, kw_only=True):
             raise ValueError(f"the size of {self.symbol} is not finite")
 
 
+class OrderEvent(Message, frozen=True, kw_only=True):
+    """What became of an order (`order-manager.order_events`), as it was told: nothing in it is checked yet.
+
+    TRAP: only changes of status are sent, so later partial fills are silent: figures are cumulative. A fill
+    names no strategy and has a trace id of its own; `average_price` may be null.
+    """
+
+    event_type: str
+    order: dict[str, Any]
+    timestamp: str | None = None
+    """Naive UTC."""
+    market_conditions: dict[str, Any] | None = None
+    """`price` is that of the fill."""
+    rejection_reason: str | None = None
+    trace_id: str | None = None
+
+
 class VersionActivated(Message, frozen=True, kw_only=True):
     """A model version became the one to trade with (our fan-out): a hint, the registry is the truth."""
 
@@ -97,6 +114,12 @@ class PriceSeen(Message, frozen=True, kw_only=True):
     """Quote currency."""
     timestamp: datetime
     """Of the vector that showed it."""
+
+
+class FeaturesHeard(Message, frozen=True, kw_only=True):
+    """The queue features.live brought somebody fresh vectors (our fan-out): those streams are alive."""
+
+    symbols: tuple[str, ...]
 
 
 class PositionChanged(Message, frozen=True, kw_only=True):

@@ -26,6 +26,30 @@ DEFAULT_STRATEGY = "default"
 """How a version without a strategy is read."""
 METRIC_LIMIT = 1e12
 """The table's column holds smaller values only."""
+METRIC_DECIMALS = 8
+"""So many it keeps; a figure that this changes by more than a hundredth is not held."""
+METRIC_RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(
+        (
+            "accuracy",
+            "balanced_accuracy",
+            "baseline_accuracy",
+            "precision",
+            "recall",
+            "f1",
+            "f1_score",
+            "roc_auc",
+            "pr_auc",
+            "brier",
+            "brier_score",
+            "ece",
+        ),
+        (0.0, 1.0),
+    ),
+    "mcc": (-1.0, 1.0),
+    "log_loss": (0.0, math.inf),
+}
+"""Where the table's constraint wants a classifier's figure to lie, ends included."""
 
 MetricType = Literal["classification", "regression", "trading_performance"]
 Verdict = Literal["accepted", "refused", "insufficient_evidence", "quarantined"]
@@ -124,11 +148,9 @@ async def next_version(connection: AsyncConnection) -> str:
 async def add(connection: AsyncConnection, new: NewVersion, metrics: Sequence[NewMetric]) -> ModelVersion:
     """The version is registered with its metrics, not active.
 
-    Raises Unusable for a metric that the table cannot hold: NaN, infinite or too large.
+    Raises Unusable for a metric that the table cannot hold.
     """
-    for metric in metrics:
-        if not (math.isfinite(metric.metric_value) and abs(metric.metric_value) < METRIC_LIMIT):
-            raise Unusable(f"metric {metric.metric_name} of {new.version} is {metric.metric_value}")
+    _check(new.version, metrics)
     inserted = await connection.execute(
         insert(model_versions)
         .values(
@@ -151,8 +173,35 @@ async def add(connection: AsyncConnection, new: NewVersion, metrics: Sequence[Ne
     )
     version = _version_of(inserted.mappings().one())
     if metrics:
-        await connection.execute(insert(model_quality_metrics), [_row_of(each, version) for each in metrics])
+        await connection.execute(
+            insert(model_quality_metrics), [_row_of(each, version.id) for each in metrics]
+        )
     return version
+
+
+async def add_metrics(connection: AsyncConnection, version: str, metrics: Sequence[NewMetric]) -> None:
+    """Newer figures of a version stand beside its older ones; raises as `add`, NotFound where it is not."""
+    _check(version, metrics)
+    found = await find(connection, version)
+    if found is None:
+        raise NotFound(f"no version {version}")
+    if metrics:
+        await connection.execute(insert(model_quality_metrics), [_row_of(each, found.id) for each in metrics])
+
+
+def unholdable(metric: NewMetric) -> str | None:
+    """Why the table cannot hold the figure; None where it can."""
+    name, value = metric.metric_name, metric.metric_value
+    if not math.isfinite(value):
+        return f"{name} is {value}"
+    if abs(value) >= METRIC_LIMIT:
+        return f"{name} is {value:g}, {METRIC_LIMIT:g} or more does not fit"
+    if abs(round(value, METRIC_DECIMALS) - value) > abs(value) / 100:
+        return f"{name} is {value:g}, {METRIC_DECIMALS} decimals would change it"
+    lowest, highest = METRIC_RANGES.get(name, (-math.inf, math.inf))
+    if metric.metric_type == "classification" and not lowest <= value <= highest:
+        return f"{name} is {value:g}, it has to lie in {lowest:g} to {highest:g}"
+    return None
 
 
 async def activate(
@@ -166,9 +215,9 @@ async def activate(
 ) -> Active:
     """`version` is the one that `strategy_id` trades with, from the commit on.
 
-    Raises NotFound for an unknown version. Raises Conflict for one of another strategy or without an
-    artifact hash, and where the strategy's epoch is not `expected_epoch` (0: never activated) or moved
-    meanwhile.
+    Raises NotFound for an unknown version. Raises Conflict for one of another strategy, without an artifact
+    hash or whose files are not kept any more, and where the strategy's epoch is not `expected_epoch` (0:
+    never activated) or moved meanwhile.
     """
     found = await find(connection, version)
     if found is None:
@@ -186,7 +235,12 @@ async def activate(
         reason=reason,
         expected_epoch=expected_epoch,
     )
-    await connection.execute(_mirrored(is_active=True).where(model_versions.c.version == version))
+    # The row is the lock against a removal of its files at the same time.
+    mirrored = await connection.execute(
+        _mirrored(is_active=True).where(model_versions.c.version == version, has_files())
+    )
+    if not mirrored.rowcount:
+        raise Conflict(f"the files of version {version} are not kept any more (MODEL_KEEP_VERSIONS)")
     return active
 
 
@@ -215,7 +269,7 @@ async def rollback(
     nothing earlier, and as `activate` does.
     """
     history = list(reversed(await activations(connection, strategy_id, limit=None)))
-    target = to or _earlier(history)
+    target = to or earlier_version(history)
     if target is None:
         raise Conflict(f"strategy {strategy_id} has no earlier version to go back to")
     return await activate(
@@ -282,6 +336,12 @@ async def has_servable(connection: AsyncConnection, strategy_id: str) -> bool:
     return found is not None
 
 
+def has_files() -> ColumnElement[bool]:
+    """Versions whose files lie where they were written; `evidence.files` says what became of others."""
+    fate: ColumnElement[str] = model_versions.c.evidence["files"].astext
+    return or_(fate.is_(None), fate == "restored")
+
+
 async def names(connection: AsyncConnection) -> set[str]:
     """Every version's name."""
     return set(await connection.scalars(select(model_versions.c.version)))
@@ -328,6 +388,19 @@ async def activations(
         .limit(limit)
     )
     return [msgspec.convert(row, Activation) for row in rows.mappings()]
+
+
+def earlier_version(history: Sequence[Activation]) -> str | None:
+    """What rolling back goes to, `history` oldest first: never forward to what was just left."""
+    way: list[str] = []
+    for entry in history:
+        if entry.version in way:
+            del way[way.index(entry.version) + 1 :]
+        elif entry.version is not None:
+            way.append(entry.version)
+    if history and history[-1].version is not None:
+        way.pop()
+    return way[-1] if way else None
 
 
 def announced(active: Active, trace_id: str) -> VersionActivated:
@@ -379,18 +452,6 @@ async def _begin_epoch(
     return msgspec.convert(row, Active)
 
 
-def _earlier(history: Sequence[Activation]) -> str | None:
-    way: list[str] = []
-    for entry in history:
-        if entry.version in way:
-            del way[way.index(entry.version) + 1 :]
-        elif entry.version is not None:
-            way.append(entry.version)
-    if history and history[-1].version is not None:
-        way.pop()
-    return way[-1] if way else None
-
-
 def _mirrored(*, is_active: bool) -> Any:
     return update(model_versions).values(is_active=is_active, updated_at=func.now())
 
@@ -400,10 +461,16 @@ def _of_strategy(strategy_id: str) -> ColumnElement[bool]:
     return or_(named, model_versions.c.strategy_id.is_(None)) if strategy_id == DEFAULT_STRATEGY else named
 
 
-def _row_of(metric: NewMetric, version: ModelVersion) -> dict[str, Any]:
+def _check(version: str, metrics: Sequence[NewMetric]) -> None:
+    for metric in metrics:
+        if reason := unholdable(metric):
+            raise Unusable(f"version {version}: {reason}")
+
+
+def _row_of(metric: NewMetric, version_id: UUID) -> dict[str, Any]:
     return {
         "id": uuid4(),
-        "model_version_id": version.id,
+        "model_version_id": version_id,
         "metric_name": metric.metric_name,
         "metric_value": metric.metric_value,
         "metric_type": metric.metric_type,

@@ -3,22 +3,35 @@
 TRAP: a closed position stays there as a row of size "0E-8", and most rows have no current price.
 """
 
+import asyncio
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 
 import httpx
 import msgspec
+import structlog
+from prometheus_client import Counter, Gauge
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, SecretStr
 
 from common import tracing
-from common.errors import TryAgain, Unusable
+from common.errors import FleetError, TryAgain, Unusable
 from common.neighbour import http_client
 from common.settings import Port, SettingsGroup
+from common.telemetry import Event
+
+log = structlog.get_logger(__name__)
+
+HITS = Counter("flotilla_position_cache_hits", "Questions about positions answered from memory.")
+MISSES = Counter("flotilla_position_cache_misses", "Questions that asked the Position Manager.")
+SIZE = Gauge("flotilla_position_cache_size", "Symbols whose position is remembered.")
 
 MAX_ANSWER_BYTES = 5_000_000
 """A longer answer is garbage."""
+_LEAST_PAUSE_S = 0.2
 
 
 class PositionManagerSettings(SettingsGroup):
@@ -64,10 +77,20 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
             msgspec.structs.force_setattr(self, "last_updated", self.last_updated.replace(tzinfo=UTC))
 
 
+class Booked(msgspec.Struct, frozen=True, kw_only=True):
+    """What the Position Manager knows of a symbol, and since when."""
+
+    position: Position | None
+    """None: there is no open position."""
+    booked_at: datetime | None
+    """When its row last changed; None: it has no row of the symbol."""
+
+
 class _Listing(msgspec.Struct):
     positions: list[Position]
 
 
+_NOTHING = Booked(position=None, booked_at=None)
 _one = msgspec.json.Decoder(Position)
 _listing = msgspec.json.Decoder(_Listing)
 
@@ -86,29 +109,37 @@ class PositionManager:
         )
 
     async def position(self, symbol: str) -> Position | None:
-        """The open position of `symbol`; None: there is none.
+        """The open position of `symbol`; None: there is none. Raises as `booked` does."""
+        return (await self.booked(symbol)).position
+
+    async def booked(self, symbol: str) -> Booked:
+        """What is booked of `symbol` now.
 
         Raises TryAgain where the service does not answer, Unusable where what it answers is no position of
         `symbol`.
         """
         answer = await self._get(f"/api/v1/positions/{symbol}")
         if answer.status_code == httpx.codes.NOT_FOUND:
-            return None
+            return _NOTHING
         try:
             position = _one.decode(_body_of(answer))
         except msgspec.DecodeError as error:
             raise Unusable(f"Position Manager answers no position: {error}") from error
         if position.symbol != symbol:
             raise Unusable(f"Position Manager answers {position.symbol} when asked for {symbol}")
-        return position if position.size else None
+        return _booked(position)
 
     async def positions(self) -> list[Position]:
-        """Every open position. Raises TryAgain and Unusable as `position` does."""
+        """Every open position. Raises as `booked` does."""
+        return [booked.position for booked in (await self.listing()).values() if booked.position]
+
+    async def listing(self) -> dict[str, Booked]:
+        """Every symbol that has a row, open or closed. Raises as `booked` does."""
         try:
             listing = _listing.decode(_body_of(await self._get("/api/v1/positions")))
         except msgspec.DecodeError as error:
             raise Unusable(f"Position Manager answers no positions: {error}") from error
-        return [position for position in listing.positions if position.size]
+        return {position.symbol: _booked(position) for position in listing.positions}
 
     async def aclose(self) -> None:
         """Its connections are closed."""
@@ -122,7 +153,7 @@ class PositionManager:
 
 
 class CachedPositions:
-    """Positions remembered for a while; `hits` and `misses` count how often asking was spared."""
+    """Positions remembered for a while, each until its TTL is over or it is known to have changed."""
 
     def __init__(
         self,
@@ -130,39 +161,90 @@ class CachedPositions:
         settings: PositionManagerSettings,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.hits = 0
-        self.misses = 0
         self._positions = positions
         self._ttl_s = settings.position_cache_ttl_seconds if settings.position_cache_enabled else 0.0
         self._max_size = settings.position_cache_max_size
         self._clock = clock
-        self._known: dict[str, tuple[float, Position | None]] = {}
+        self._known: dict[str, tuple[float, Booked]] = {}
+        self._listed_until = -math.inf
         self._invalidations = 0
+        self._changed = asyncio.Event()
 
-    async def position(self, symbol: str) -> Position | None:
-        """The position, at most the TTL old; raises as `PositionManager.position` does."""
-        known = self._known.get(symbol)
+    async def booked(self, symbol: str, *, anew: bool = False) -> Booked:
+        """What is booked of `symbol`, at most the TTL old, or asked `anew`; raises as the other does."""
+        known = None if anew else self._known.get(symbol)
         if known is not None and self._clock() < known[0]:
-            self.hits += 1
+            HITS.inc()
             return known[1]
-        self.misses += 1
+        MISSES.inc()
         asked_at, invalidations = self._clock(), self._invalidations
-        position = await self._positions.position(symbol)
+        booked = await self._positions.booked(symbol)
         # An answer that was under way when something changed may be older than the change.
         if self._ttl_s and invalidations == self._invalidations:
-            self._remember(symbol, asked_at + self._ttl_s, position)
-        return position
+            self._remember(symbol, asked_at + self._ttl_s, booked)
+        return booked
+
+    async def everything(self) -> Mapping[str, Booked]:
+        """What is booked of every symbol, at most the TTL old; raises as `PositionManager.listing` does."""
+        if self._clock() < self._listed_until:
+            HITS.inc()
+            return {symbol: booked for symbol, (_, booked) in self._known.items()}
+        MISSES.inc()
+        return await self.refresh()
+
+    def peek(self, symbol: str) -> Position | None:
+        """The position as it is remembered, without asking; None: flat, or not known."""
+        known = self._known.get(symbol)
+        return known[1].position if known else None
 
     def invalidate(self, symbol: str) -> None:
         """The position of `symbol` changed: the next question asks the Position Manager."""
         self._invalidations += 1
+        self._listed_until = -math.inf
         self._known.pop(symbol, None)
+        SIZE.set(len(self._known))
+        self._changed.set()
 
-    def _remember(self, symbol: str, until: float, position: Position | None) -> None:
+    async def refresh(self) -> Mapping[str, Booked]:
+        """Every position was asked for in one call, and is remembered; raises as `booked` does."""
+        asked_at, invalidations = self._clock(), self._invalidations
+        listing = await self._positions.listing()
+        if not self._ttl_s or invalidations != self._invalidations:
+            return listing
+        until = asked_at + self._ttl_s
+        # A remembered symbol that is not listed has no row any more.
+        for symbol, booked in [*dict.fromkeys(self._known, _NOTHING).items(), *listing.items()]:
+            self._remember(symbol, until, booked)
+        if len(listing) <= self._max_size:
+            self._listed_until = until
+        return listing
+
+    async def follow(self) -> None:
+        """For ever: every position is asked for three times a TTL, and as soon as one changed."""
+        if not self._ttl_s:
+            return
+        while True:
+            self._changed.clear()
+            try:
+                await self.refresh()
+            except FleetError as error:
+                log.warning(Event.POSITIONS_NOT_LISTED, reason=str(error))
+            await asyncio.sleep(_LEAST_PAUSE_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._ttl_s / 3):
+                    await self._changed.wait()
+
+    def _remember(self, symbol: str, until: float, booked: Booked) -> None:
         self._known.pop(symbol, None)
         while len(self._known) >= self._max_size:
             del self._known[next(iter(self._known))]  # the one remembered longest ago
-        self._known[symbol] = (until, position)
+            self._listed_until = -math.inf
+        self._known[symbol] = (until, booked)
+        SIZE.set(len(self._known))
+
+
+def _booked(row: Position) -> Booked:
+    return Booked(position=row if row.size else None, booked_at=row.last_updated)
 
 
 def _body_of(answer: httpx.Response) -> bytes:

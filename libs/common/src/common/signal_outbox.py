@@ -28,11 +28,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from common import bus, topology, tracing
+from common.core.trading_state import TradingState, trading_state
 from common.errors import OutcomeUnknown, TryAgain
 from common.messages import TradingSignal, encode_signal
 from common.tables import orders, signal_outbox
 from common.telemetry import Event
 from common.trading_log import append_signal
+from common.trading_states import stored_states
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +47,7 @@ RELAY_BATCH = 20
 
 Kind = Literal["entry", "exit"]
 _decoder = msgspec.json.Decoder(TradingSignal)
+_HAS_ORDER = exists().where(orders.c.signal_id == signal_outbox.c.signal_id)
 
 
 class Fate(StrEnum):
@@ -62,15 +65,30 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
     trace_id: str
     valid_until: datetime
+    entry_of: str | None
+    """The strategy whose trading state must let it through; None: an exit."""
+    is_new: bool
+    """Claimed a moment ago under the state that was read then; an old one is published only if ACTIVE."""
 
 
 class SignalOutbox:
-    """The outbox as one process sees it; `owner` tells processes apart."""
+    """The outbox as one process sees it; `owner` tells processes apart.
 
-    def __init__(self, engine: AsyncEngine, broker: RabbitBroker, *, owner: str) -> None:
+    `state_initial` is the trading state of entries while none is stored.
+    """
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        broker: RabbitBroker,
+        *,
+        owner: str,
+        state_initial: TradingState = TradingState.ACTIVE,
+    ) -> None:
         self._engine = engine
         self._broker = broker
         self._owner = owner
+        self._state_initial = state_initial
 
     async def claim(
         self,
@@ -108,7 +126,14 @@ class SignalOutbox:
         )
         if inserted.first() is None:
             return None
-        return Claim(signal_id=signal.signal_id, body=body, trace_id=trace_id, valid_until=valid_until)
+        return Claim(
+            signal_id=signal.signal_id,
+            body=body,
+            trace_id=trace_id,
+            valid_until=valid_until,
+            entry_of=signal.strategy_id if kind == "entry" else None,
+            is_new=True,
+        )
 
     async def resume(self, signal_id: UUID) -> Claim | Fate | None:
         """For an input that came again: its unfinished intent, now ours; how it ended; None: never claimed.
@@ -120,23 +145,35 @@ class SignalOutbox:
                 update(signal_outbox)
                 .where(signal_outbox.c.signal_id == signal_id, signal_outbox.c.state == Fate.PENDING)
                 .values(self._ownership())
-                .returning(signal_outbox)
+                .returning(signal_outbox, _HAS_ORDER)
             )
-            if row := taken.first():
-                return _claim_of(row)
-            state = await connection.scalar(
-                select(signal_outbox.c.state).where(signal_outbox.c.signal_id == signal_id)
-            )
+            row = taken.first()
+            state = None
+            if row is None:
+                state = await connection.scalar(
+                    select(signal_outbox.c.state).where(signal_outbox.c.signal_id == signal_id)
+                )
+        if row is not None:
+            claim = _claim_of(row)
+            return await self._settle(claim, Fate.PUBLISHED, None) if row[-1] else claim
         return None if state is None else Fate(state)
 
     async def publish(self, claim: Claim) -> Fate:
         """Published and recorded, or expired.
 
         PENDING where the broker never said whether it took the signal, or the database did not answer: the
-        relay finishes it, once the Order Manager had time to show an order.
+        relay finishes it, once the Order Manager had time to show an order. Whatever is not sent at once
+        needs an ACTIVE trading state again: nothing here tells what would reduce a position.
         """
-        reason, unknown = "its validity had ended", False
+        reason, unknown, is_late = "its validity had ended", False, not claim.is_new
         while (remaining_s := _seconds_until(claim.valid_until)) > 0:
+            try:
+                if is_late and (barred := await self._barred(claim)):
+                    return await self._settle(claim, Fate.EXPIRED, barred)
+            except (DBAPIError, PoolTimeout, OSError) as error:
+                log.warning(Event.SIGNAL_LEFT_TO_RELAY, signal_id=str(claim.signal_id), reason=str(error))
+                return Fate.PENDING
+            is_late = True
             try:
                 await bus.publish(
                     self._broker,
@@ -204,7 +241,7 @@ class SignalOutbox:
                 update(signal_outbox)
                 .where(signal_outbox.c.signal_id.in_(lapsed.scalar_subquery()))
                 .values(self._ownership())
-                .returning(signal_outbox, exists().where(orders.c.signal_id == signal_outbox.c.signal_id))
+                .returning(signal_outbox, _HAS_ORDER)
             )
             return [(_claim_of(row), bool(row[-1])) for row in rows]
 
@@ -214,6 +251,14 @@ class SignalOutbox:
             "lease_until": func.now() + timedelta(seconds=LEASE_S),
             "attempts": signal_outbox.c.attempts + 1,
         }
+
+    async def _barred(self, claim: Claim) -> str | None:
+        if claim.entry_of is None:
+            return None
+        async with self._engine.connect() as connection:
+            stored = await stored_states(connection)
+        state = trading_state(stored, claim.entry_of, self._state_initial)
+        return None if state is TradingState.ACTIVE else f"trading state {state} before it was published"
 
     async def _settle(self, claim: Claim, fate: Fate, reason: str | None) -> Fate:
         try:
@@ -242,7 +287,12 @@ class SignalOutbox:
 
 def _claim_of(row: Row[tuple[object, ...]]) -> Claim:
     return Claim(
-        signal_id=row.signal_id, body=row.payload.encode(), trace_id=row.trace_id, valid_until=row.valid_until
+        signal_id=row.signal_id,
+        body=row.payload.encode(),
+        trace_id=row.trace_id,
+        valid_until=row.valid_until,
+        entry_of=row.strategy_id if row.kind == "entry" else None,
+        is_new=False,
     )
 
 

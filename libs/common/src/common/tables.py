@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-SCHEMA_HEAD = "0006"
+SCHEMA_HEAD = "0007"
 """The revision this code was written for; readiness compares it with `schema_version`."""
 
 ADOPTED = (
@@ -506,12 +506,37 @@ position_lifecycles = Table(
     Column("last_evaluated_at", _TIMESTAMPTZ),
     Column("closed_at", _TIMESTAMPTZ),
     Column("created_at", _TIMESTAMPTZ, nullable=False, server_default=_NOW),
+    Column("stop_price", _EXACT),
+    Column("best_pnl_pct", _EXACT),
+    Column("rules_version", String(16)),
+    Column("verdicts", JSONB),
+    Column("price_source", String(20)),
+    Column("refusals", Integer, nullable=False, server_default=_ZERO),
+    Column("last_exit_at", _TIMESTAMPTZ),
+    Column("close_requested_at", _TIMESTAMPTZ),
+    Column("close_actor", String(100)),
+    Column("close_reason", Text),
     CheckConstraint("side IN ('long', 'short')", name="position_lifecycles_side_check"),
     Index("position_lifecycles_open_idx", "symbol", unique=True, postgresql_where=text("closed_at IS NULL")),
     Index("position_lifecycles_opened_at_idx", text("opened_at DESC")),
 )
 """One row from the opening of a position to its close: what the exit rules remember of it. A flip closes
-one lifecycle and opens another; at most one of a symbol is open."""
+one lifecycle and opens another; at most one of a symbol is open. `stop_price` only ever tightens; `verdicts`
+are what every rule said of the newest price, under the rules of `rules_version`; `refusals` counts exits in a
+row that were refused; an operator asks for the close by `close_requested_at`."""
+
+failed_position_updates = Table(
+    "failed_position_updates",
+    ours,
+    Column("update_id", Uuid, primary_key=True, server_default=_NEW_ID),
+    Column("symbol", String(50)),
+    Column("body", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("trace_id", String(100), nullable=False),
+    Column("seen_at", _TIMESTAMPTZ, nullable=False, server_default=_NOW),
+    Index("failed_position_updates_seen_at_idx", text("seen_at DESC")),
+)
+"""Position updates that could not be used, whole; a symbol that was readable was evaluated over REST."""
 
 booked_orders = Table(
     "booked_orders",
@@ -526,6 +551,17 @@ booked_orders = Table(
     Index("booked_orders_order_updated_at_idx", "order_updated_at"),
 )
 """How much of each order stands in execution_events already; `filled_value` is quote currency."""
+
+fill_books = Table(
+    "fill_books",
+    ours,
+    Column("strategy_id", String(100), primary_key=True),
+    Column("symbol", String(50), primary_key=True),
+    Column("lots", JSONB, nullable=False),
+    Column("fills", BigInteger, nullable=False, server_default=_ZERO),
+    Column("updated_at", _TIMESTAMPTZ, nullable=False, server_default=_NOW),
+)
+"""What a strategy's fills of a symbol left open, the oldest lot first; locked while a fill is booked."""
 
 invalid_executions = Table(
     "invalid_executions",

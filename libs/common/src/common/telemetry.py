@@ -61,6 +61,10 @@ class Event(Named):
         "signal left to the relay",
         "How a signal ended is not known or could not be stored (`reason`); the relay finishes it.",
     )
+    POSITIONS_NOT_LISTED = (
+        "positions not listed",
+        "The Position Manager did not list its positions; remembered ones are believed until their TTL.",
+    )
     BACKGROUND_TASK_FAILED = (
         "background task failed",
         "A periodic task raised; it goes on with its next round. `task` names it.",

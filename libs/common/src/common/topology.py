@@ -28,6 +28,12 @@ DATASET_READY = _platform_queue("features.dataset.ready")
 POSITION_UPDATED = _platform_queue("position-manager.position_updated")
 """Position Manager -> exit strategy, and nobody else: a queue has one kind of consumer."""
 
+ORDER_EVENTS = _platform_queue("order-manager.order_events")
+"""Order Manager -> Position Manager; -> trainer only where EXECUTION_SOURCE=queue."""
+
+ORDER_EVENT_READERS = RabbitQueue("flotilla.order_event_readers", durable=True, auto_delete=True)
+"""Ours, always empty: each trainer that reads ORDER_EVENTS consumes here as well, to be counted."""
+
 DEAD_LETTERS = RabbitQueue("flotilla.dead_letters", queue_type=QueueType.QUORUM, durable=True)
 """Ours: messages that could not be used, each with its reason, until an operator looks."""
 
@@ -41,6 +47,9 @@ MODEL_ACTIVATED = _fan_out("flotilla.model_activated")
 
 PRICE_SEEN = _fan_out("flotilla.price_seen")
 """Ours, inference -> every exit worker: PriceSeen."""
+
+FEATURES_HEARD = _fan_out("flotilla.features_heard")
+"""Ours, inference -> every inference replica: FeaturesHeard."""
 
 POSITION_CHANGED = _fan_out("flotilla.position_changed")
 """Ours, exit strategy -> every inference replica: PositionChanged."""

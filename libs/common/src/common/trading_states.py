@@ -1,7 +1,10 @@
 """The stored trading states: the API and automatic trips write them, everybody reads them."""
 
 from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
 
+import msgspec
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -10,10 +13,43 @@ from common.core.trading_state import TradingState
 from common.tables import trading_state_changes, trading_states
 
 
+class ScopeState(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of a scope, and who brought it there."""
+
+    scope: str
+    """`fleet`, `exits` or `strategy:<id>`."""
+    state: TradingState
+    actor: str
+    reason: str
+    changed_at: datetime
+
+
+class StateChange(ScopeState, frozen=True, kw_only=True):
+    """One entry of the history of trading states."""
+
+    change_id: int
+    figures: dict[str, Any] | None
+    """What an automatic trip saw; null: an operator's change."""
+
+
 async def stored_states(connection: AsyncConnection) -> dict[str, TradingState]:
     """Every stored state by its scope."""
     rows = await connection.execute(select(trading_states.c.scope, trading_states.c.state))
     return {row.scope: TradingState(row.state) for row in rows}
+
+
+async def current_states(connection: AsyncConnection) -> list[ScopeState]:
+    """Every stored state with who set it, by scope; what is not stored is in the initial state."""
+    rows = await connection.execute(select(trading_states).order_by(trading_states.c.scope))
+    return [msgspec.convert(row, ScopeState) for row in rows.mappings()]
+
+
+async def state_changes(connection: AsyncConnection, scope: str | None, limit: int) -> list[StateChange]:
+    """The newest changes first, of the scope or of all."""
+    question = select(trading_state_changes).order_by(trading_state_changes.c.change_id.desc()).limit(limit)
+    if scope is not None:
+        question = question.where(trading_state_changes.c.scope == scope)
+    return [msgspec.convert(row, StateChange) for row in (await connection.execute(question)).mappings()]
 
 
 async def store_state(

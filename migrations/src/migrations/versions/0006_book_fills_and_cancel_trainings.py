@@ -44,6 +44,14 @@ def upgrade() -> None:
     )
     op.create_index("booked_orders_order_updated_at_idx", "booked_orders", ["order_updated_at"])
     op.create_table(
+        "fill_books",
+        sa.Column("strategy_id", sa.String(100), primary_key=True),
+        sa.Column("symbol", sa.String(50), primary_key=True),
+        sa.Column("lots", JSONB, nullable=False),
+        sa.Column("fills", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+        _now("updated_at"),
+    )
+    op.create_table(
         "invalid_executions",
         sa.Column("execution_id", sa.Uuid, primary_key=True),
         sa.Column("source", sa.String(10), nullable=False),
@@ -58,6 +66,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("invalid_executions")
+    op.drop_table("fill_books")
     op.drop_table("booked_orders")
     op.drop_index("training_runs_running_idx", "training_runs")
     for name in NEW_COLUMNS:

@@ -14,7 +14,19 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api import activation, auth, health, models, monitoring, problems, trading, training
+from api import (
+    activation,
+    auth,
+    fleet,
+    health,
+    models,
+    monitoring,
+    performance,
+    problems,
+    trading,
+    trading_states,
+    training,
+)
 from api.parameters import only_known_parameters
 from api.settings import Settings
 from api.traces import traced
@@ -76,9 +88,26 @@ def _version_1(settings: Settings, engine: AsyncEngine, broker: RabbitBroker) ->
                 activation.deactivate,
                 activation.list_activations,
             ),
-            _tagged("training", training.trigger, training.status, training.list_runs, training.get_run),
+            _tagged(
+                "training",
+                training.trigger,
+                training.status,
+                training.list_runs,
+                training.get_run,
+                training.cancel_run,
+            ),
             _tagged("trading", trading.list_strategies, trading.list_signals, trading.list_positions),
-            _tagged("monitoring", monitoring.skip_metrics),
+            _tagged("performance", performance.time_series),
+            _tagged("trading states", trading_states.list_trading_states, trading_states.set_trading_state),
+            _tagged("fleet", fleet.list_replicas, fleet.list_modes),
+            _tagged(
+                "monitoring",
+                monitoring.skip_metrics,
+                monitoring.get_processing_delay,
+                monitoring.list_outcomes,
+                monitoring.list_bars,
+                monitoring.list_alerts,
+            ),
         ],
         guards=[only_known_parameters],
         security=[{_SECURITY: []}],

@@ -14,9 +14,17 @@ class Event(Named):
         "artifact unusable",
         "A version was not activated: its files are missing, or not those that were registered (`reason`).",
     )
+    TRADING_STATE_SET = (
+        "trading state set",
+        "An operator halted, reduced or released `scope`: `actor` and `reason`, as kept in its history.",
+    )
     TRAINING_REQUESTED = (
         "training requested",
         "Somebody asked for a new model of a strategy and symbol; a trainer takes up `run_id`.",
+    )
+    TRAINING_CANCELLED = (
+        "training cancelled",
+        "Somebody called a training off: `actor` and `reason`; its trainer stops the fit within seconds.",
     )
     KEY_REFUSED = (
         "key refused",

@@ -1,16 +1,24 @@
-"""Monitoring: why was there no signal?"""
+"""Monitoring: why was there no signal, how long do they take, what did the fleet see, what is wrong?"""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
 
 import msgspec
 from litestar import get
 from litestar.di import NamedDependency
+from litestar.params import QueryParameter
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api import queries
 from api.core.skips import AssetSkips, by_asset_and_strategy, by_reason
-from api.parameters import StrategyFilter, SymbolFilter
+from api.parameters import SYMBOL, Limit, StrategyFilter, SymbolFilter
 from api.problems import documented
+from api.queries import LatestOutcome, MinuteBar
+from common.alerts import Alert, recent_alerts
+from common.processing_delay import ProcessingDelay, processing_delay
+
+BARS_SPAN = timedelta(hours=6)
+"""What is shown of a symbol's bars where the request does not say from when."""
 
 
 class SkipMetrics(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +30,28 @@ class SkipMetrics(msgspec.Struct, frozen=True, kw_only=True):
     by_reason: dict[str, int]
     last_reset: datetime | None
     """The minute from which on skips are counted here; null: none were."""
+
+
+class LatestOutcomes(msgspec.Struct, frozen=True, kw_only=True):
+    """The last outcome of each strategy and symbol."""
+
+    items: list[LatestOutcome]
+    total: int
+
+
+class Bars(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest minutes of the time asked for, the oldest of them first."""
+
+    symbol: str
+    items: list[MinuteBar]
+    limit: int
+
+
+class Alerts(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest alerts first."""
+
+    items: list[Alert]
+    limit: int
 
 
 @get(
@@ -42,3 +72,72 @@ async def skip_metrics(
         by_reason=by_reason(counts),
         last_reset=min((each.since for each in counts), default=None),
     )
+
+
+@get(
+    "/monitoring/signals/processing-delay",
+    operation_id="GetProcessingDelay",
+    summary="From decision to publish",
+    responses=documented(),
+)
+async def get_processing_delay(
+    engine: NamedDependency[AsyncEngine],
+    hours: Annotated[int, QueryParameter(ge=1, le=720, description="How far to look back.")] = 24,
+) -> ProcessingDelay:
+    """How long signals took from their decision to the broker's confirm, over the whole fleet."""
+    async with engine.connect() as connection:
+        return await processing_delay(connection, datetime.now(UTC) - timedelta(hours=hours))
+
+
+@get(
+    "/monitoring/outcomes",
+    operation_id="ListLatestOutcomes",
+    summary="Latest decision of each strategy and symbol",
+    responses=documented(),
+)
+async def list_outcomes(
+    engine: NamedDependency[AsyncEngine], strategy_id: StrategyFilter = None, symbol: SymbolFilter = None
+) -> LatestOutcomes:
+    """What became of the newest vector of each strategy and symbol: signal, or why not, with figures."""
+    async with engine.connect() as connection:
+        found = await queries.latest_outcomes(connection, strategy_id=strategy_id, symbol=symbol)
+    return LatestOutcomes(items=found, total=len(found))
+
+
+@get("/monitoring/bars", operation_id="ListBars", summary="The price that was seen", responses=documented())
+async def list_bars(
+    engine: NamedDependency[AsyncEngine],
+    symbol: Annotated[str, QueryParameter(pattern=SYMBOL, description="The symbol.")],
+    since: Annotated[
+        datetime | None, QueryParameter(name="from", description="Earliest minute; without: 6 hours.")
+    ] = None,
+    until: Annotated[
+        datetime | None, QueryParameter(name="to", description="Later minutes are left out; without: now.")
+    ] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=10_080, description="Minutes at most.")] = 1_440,
+) -> Bars:
+    """Minute bars of the price that the fleet saw: open, high, low, close, in quote currency.
+
+    Times without an offset are UTC. A minute without a usable vector has no bar.
+    """
+    end = _aware(until) if until else datetime.now(UTC)
+    start = _aware(since) if since else end - BARS_SPAN
+    async with engine.connect() as connection:
+        found = await queries.bars(connection, symbol, start, end, limit)
+    return Bars(symbol=symbol, items=found, limit=limit)
+
+
+@get("/monitoring/alerts", operation_id="ListAlerts", summary="Alerts", responses=documented())
+async def list_alerts(
+    engine: NamedDependency[AsyncEngine],
+    only_open: Annotated[bool, QueryParameter(description="Leave out what is over.")] = False,
+    limit: Limit = 100,
+) -> Alerts:
+    """What an operator should look at, or should have: kind, scope, a sentence and its figures."""
+    async with engine.connect() as connection:
+        found = await recent_alerts(connection, only_open=only_open, limit=limit)
+    return Alerts(items=found, limit=limit)
+
+
+def _aware(instant: datetime) -> datetime:
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)

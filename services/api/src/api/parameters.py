@@ -9,6 +9,8 @@ from litestar.params import PathParameter, QueryParameter
 
 STORABLE = r"^[^\x00]+$"
 """PostgreSQL stores no NUL."""
+SYMBOL = r"^[A-Z0-9]{4,20}$"
+"""What a symbol looks like."""
 
 StrategyFilter = Annotated[
     str | None, QueryParameter(max_length=100, pattern=STORABLE, description="Only this strategy's.")
@@ -28,7 +30,7 @@ def only_known_parameters(connection: ASGIConnection[Any, Any, Any, Any], _: obj
     """Guard: a query parameter that the route does not have, or one said twice, is an error, not ignored."""
     signature = connection.route_handler.parsed_fn_signature
     known = {
-        name
+        field.kwarg_definition.name or name
         for name, field in signature.parameters.items()
         if isinstance(field.kwarg_definition, QueryParameter)
     }

@@ -10,12 +10,12 @@ from sqlalchemy import BigInteger, ColumnElement, Double, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.core.skips import SkipCount
-from api.core.training_status import TrainingFigures, TrainingRun
+from api.core.training_status import TrainingRun
 from common import training_runs
 from common.messages import Side
-from common.tables import position_lifecycles, skip_counts, trading_signals
+from common.tables import latest_outcomes as outcome_rows
+from common.tables import minute_bars, position_lifecycles, skip_counts, trading_signals
 from common.tables import training_runs as run_rows
-from common.training_runs import State
 
 
 class Signal(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +68,37 @@ class Lifecycle(msgspec.Struct, frozen=True, kw_only=True):
     last_price: Decimal | None
     last_evaluated_at: datetime | None
     closed_at: datetime | None
+
+
+class LatestOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the newest vector of a strategy and symbol."""
+
+    strategy_id: str
+    symbol: str
+    feature_timestamp: datetime
+    decided_at: datetime
+    outcome: Literal["signal", "skip"]
+    reason: str | None
+    """Null: a signal."""
+    facts: dict[str, Any] | None
+    """The figures of the gate that said no, or of the signal."""
+    signal_id: UUID | None
+    version: str | None
+    """Null: warm-up, or no model had a part in it."""
+    replica: str
+    """Who decided."""
+
+
+class MinuteBar(msgspec.Struct, frozen=True, kw_only=True):
+    """The price that the fleet saw in a minute, quote currency."""
+
+    minute: datetime
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    vectors: int
+    """How many vectors showed it."""
 
 
 async def newest_signals(
@@ -140,6 +171,34 @@ async def skips(
     return [msgspec.convert(row, SkipCount) for row in rows.mappings()]
 
 
+async def latest_outcomes(
+    connection: AsyncConnection, *, strategy_id: str | None, symbol: str | None
+) -> list[LatestOutcome]:
+    """The latest outcome of each strategy and symbol."""
+    outcomes = outcome_rows.c
+    rows = await connection.execute(
+        select(outcome_rows)
+        .where(*_equal((outcomes.strategy_id, strategy_id), (outcomes.symbol, symbol)))
+        .order_by(outcomes.strategy_id, outcomes.symbol)
+    )
+    return [msgspec.convert(row, LatestOutcome) for row in rows.mappings()]
+
+
+async def bars(
+    connection: AsyncConnection, symbol: str, since: datetime, until: datetime, limit: int
+) -> list[MinuteBar]:
+    """The newest `limit` bars of the symbol in [since, until], the oldest of them first."""
+    kept = minute_bars.c
+    exact = ("open", "high", "low", "close")
+    rows = await connection.execute(
+        select(kept.minute, *(func.trim_scale(kept[name]).label(name) for name in exact), kept.vectors)
+        .where(kept.symbol == symbol, kept.minute.between(since, until))
+        .order_by(kept.minute.desc())
+        .limit(limit)
+    )
+    return [msgspec.convert(row, MinuteBar) for row in rows.mappings()][::-1]
+
+
 async def last_finished_training(connection: AsyncConnection, strategy_id: str | None) -> TrainingRun | None:
     """The run that ended last, of the strategy or of all."""
     rows = await connection.execute(
@@ -150,31 +209,6 @@ async def last_finished_training(connection: AsyncConnection, strategy_id: str |
     )
     row = rows.mappings().first()
     return msgspec.convert(training_runs.run_of(row), TrainingRun, from_attributes=True) if row else None
-
-
-async def training_figures(connection: AsyncConnection, strategy_id: str | None) -> TrainingFigures:
-    """How the finished runs ended, of the strategy or of all."""
-    runs = run_rows.c
-
-    def ended(state: State) -> ColumnElement[int]:
-        return func.count().filter(runs.state == state)
-
-    duration_s = func.extract("epoch", runs.finished_at - runs.started_at)
-    row = (
-        await connection.execute(
-            select(
-                func.count().filter(runs.finished_at.is_not(None)).label("total_runs"),
-                ended(State.SUCCEEDED).label("succeeded"),
-                ended(State.REJECTED).label("rejected"),
-                ended(State.FAILED).label("failed"),
-                ended(State.CANCELLED).label("cancelled"),
-                cast(func.avg(duration_s).filter(runs.state == State.SUCCEEDED), Double).label(
-                    "average_duration_seconds"
-                ),
-            ).where(*_equal((runs.strategy_id, strategy_id)))
-        )
-    ).mappings()
-    return msgspec.convert(row.one(), TrainingFigures)
 
 
 def _equal(*wanted: tuple[ColumnElement[Any], object]) -> list[ColumnElement[bool]]:

@@ -13,6 +13,7 @@ from common.settings import (
     StrategySettings,
     TradingStateSettings,
 )
+from common.training_settings import TrainingQueueSettings
 
 
 def _sendable(key: SecretStr) -> SecretStr:
@@ -31,6 +32,7 @@ class Settings(
     StrategySettings,
     TradingStateSettings,
     ModelStorageSettings,
+    TrainingQueueSettings,
 ):
     """Everything that an operator can say to the API."""
 

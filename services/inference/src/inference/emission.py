@@ -5,26 +5,51 @@ ledger under that lock, and whoever holds it decides again: so rate limit, reser
 "one warm-up signal a slot" hold for any number of replicas.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import ScalarSelect, and_, exists, func, literal, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    ScalarSelect,
+    Select,
+    Subquery,
+    and_,
+    exists,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from common.core import rate_limit
 from common.core.rate_limit import Bucket
-from common.tables import emission_fences, orders, rate_limits, signal_outbox, warmup_slots
+from common.tables import (
+    emission_fences,
+    instrument_info,
+    orders,
+    position_lifecycles,
+    rate_limits,
+    signal_outbox,
+    warmup_slots,
+)
 from inference.core.case import Case, LastSignal, Ledger, Limits
+from inference.situation import QUOTE_COIN, states_of
 
 SCOPE = "entries"
 """The fleet's token bucket."""
 _HOUR = timedelta(hours=1)
-_ANSWERED_WITHOUT_SPENDING = ("rejected", "cancelled")
+_LATE_ORDERS = timedelta(minutes=1)
+"""An order may appear so long after its signal: the Order Manager works off what it holds."""
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,51 +62,59 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     """None: not a warm-up signal, no slot is needed."""
 
 
-async def read_ledger(
-    connection: AsyncConnection, key: Key, limits: Limits, now: datetime, balance_at: datetime | None
-) -> Ledger:
-    """The ledger at this moment; without the lock somebody may add to it right after.
+class Received(msgspec.Struct, frozen=True, kw_only=True):
+    """When the balances that a decision uses were received: later spending is reserved. None: not used."""
 
-    `balance_at`: when the balance that the decision uses was received; later spending is reserved.
+    balance_at: datetime | None
+    margin_at: datetime | None
+
+
+async def read_ledger(
+    connection: AsyncConnection, key: Key, limits: Limits, now: datetime, received: Received
+) -> tuple[Ledger, Mapping[str, str] | None]:
+    """The ledger at this moment, and the trading states stored beside it (for `situation.state_from`).
+
+    Without the lock somebody may add to either right after.
     """
-    fence = and_(emission_fences.c.strategy_id == key.strategy_id, emission_fences.c.symbol == key.symbol)
-    row = (
-        await connection.execute(
-            select(
-                exists().where(signal_outbox.c.signal_id == key.signal_id).label("claimed"),
-                select(emission_fences.c.newest_feature_timestamp)
-                .where(fence)
-                .scalar_subquery()
-                .label("newest"),
-                exists().where(warmup_slots.c.slot == key.warmup_slot).label("slot_taken"),
-                _reserved(balance_at, now, limits).label("reserved"),
-                _notional_since(now - _HOUR).label("hourly"),
-            )
+    row = (await connection.execute(_ledger(key, limits, now, received))).one()
+    bucket = (
+        rate_limit.full(limits.rate, now)
+        if row.refilled_at is None
+        else Bucket(tokens=row.tokens, refilled_at=row.refilled_at)
+    )
+    last = (
+        None
+        if row.last_signal_id is None
+        else LastSignal(
+            signal_id=row.last_signal_id, created_at=row.last_created_at, order_status=row.order_status
         )
-    ).one()
-    return Ledger(
+    )
+    ledger = Ledger(
         claimed=row.claimed,
         newest_emitted=row.newest,
-        last_signal=await _last_signal(connection, key.symbol),
+        last_signal=last,
+        exit_latched=row.exit_latched,
         reserved_quote=Decimal(row.reserved),
+        reserved_margin_quote=Decimal(row.reserved_margin),
         hourly_notional=Decimal(row.hourly),
-        bucket=await _bucket(connection) or rate_limit.full(limits.rate, now),
+        bucket=bucket,
         warmup_slot_taken=row.slot_taken,
     )
+    return ledger, row.states
 
 
 @asynccontextmanager
 async def emitting(engine: AsyncEngine, limits: Limits, now: datetime) -> AsyncIterator[AsyncConnection]:
     """A transaction that holds the fleet's emission lock until it ends."""
+    lock = select(rate_limits.c.scope).where(rate_limits.c.scope == SCOPE).with_for_update()
     async with engine.begin() as connection:
-        await connection.execute(
-            insert(rate_limits)
-            .values(scope=SCOPE, tokens=limits.rate.burst, refilled_at=now)
-            .on_conflict_do_nothing(index_elements=["scope"])
-        )
-        await connection.execute(
-            select(rate_limits.c.scope).where(rate_limits.c.scope == SCOPE).with_for_update()
-        )
+        if (await connection.execute(lock)).first() is None:
+            await connection.execute(
+                insert(rate_limits)
+                .values(scope=SCOPE, tokens=limits.rate.burst, refilled_at=now)
+                .on_conflict_do_nothing(index_elements=["scope"])
+            )
+            await connection.execute(lock)
         yield connection
 
 
@@ -123,49 +156,91 @@ async def enter(connection: AsyncConnection, case: Case, warmup_slot: datetime |
     )
 
 
-async def _bucket(connection: AsyncConnection) -> Bucket | None:
-    row = (
-        await connection.execute(
-            select(rate_limits.c.tokens, rate_limits.c.refilled_at).where(rate_limits.c.scope == SCOPE)
-        )
-    ).first()
-    return None if row is None else Bucket(tokens=row.tokens, refilled_at=row.refilled_at)
-
-
-async def _last_signal(connection: AsyncConnection, symbol: str) -> LastSignal | None:
-    row = (
-        await connection.execute(
-            select(signal_outbox.c.signal_id, signal_outbox.c.created_at, orders.c.status)
-            .outerjoin(orders, orders.c.signal_id == signal_outbox.c.signal_id)
-            .where(signal_outbox.c.symbol == symbol, signal_outbox.c.state != "expired")
-            .order_by(signal_outbox.c.created_at.desc(), orders.c.created_at.desc().nulls_last())
-            .limit(1)
-        )
-    ).first()
-    if row is None:
-        return None
-    return LastSignal(signal_id=row.signal_id, created_at=row.created_at, order_status=row.status)
-
-
-# Buys that the balance does not show: not answered yet, or answered after the balance was received.
-def _reserved(balance_at: datetime | None, now: datetime, limits: Limits) -> ScalarSelect[Decimal]:
-    unanswered = and_(
-        orders.c.signal_id.is_(None),
-        signal_outbox.c.created_at > now - timedelta(seconds=limits.in_flight_timeout_s + limits.validity_s),
+def _ledger(key: Key, limits: Limits, now: datetime, received: Received) -> Select[Any]:
+    fence = and_(emission_fences.c.strategy_id == key.strategy_id, emission_fences.c.symbol == key.symbol)
+    latched = and_(
+        position_lifecycles.c.symbol == key.symbol,
+        position_lifecycles.c.closed_at.is_(None),
+        position_lifecycles.c.latched_rule.is_not(None),
     )
-    shown_later = signal_outbox.c.created_at > (balance_at or now)
-    spends = or_(orders.c.status.is_(None), orders.c.status.not_in(_ANSWERED_WITHOUT_SPENDING))
+    newest = select(emission_fences.c.newest_feature_timestamp).where(fence).scalar_subquery()
+    one = select(
+        exists().where(signal_outbox.c.signal_id == key.signal_id).label("claimed"),
+        newest.label("newest"),
+        exists().where(warmup_slots.c.slot == key.warmup_slot).label("slot_taken"),
+        exists().where(latched).label("exit_latched"),
+        _notional_since(now - _HOUR).label("hourly"),
+        states_of(key.strategy_id).label("states"),
+    ).subquery()
+    bucket = (
+        select(rate_limits.c.tokens, rate_limits.c.refilled_at).where(rate_limits.c.scope == SCOPE).subquery()
+    )
+    last, spent = _last_signal(key.symbol), _spent(key.symbol, received, now, limits)
+    joined = one.join(spent, true()).outerjoin(bucket, true()).outerjoin(last, true())
+    return select(one, spent, bucket, last).select_from(joined)
+
+
+def _last_signal(symbol: str) -> Subquery:
+    newest = (
+        select(signal_outbox.c.signal_id, signal_outbox.c.created_at)
+        .where(signal_outbox.c.symbol == symbol, signal_outbox.c.state != "expired")
+        .order_by(signal_outbox.c.created_at.desc())
+        .limit(1)
+        .subquery()
+    )
+    # A rejected signal may be tried again under its id: the newest of its orders tells.
     return (
-        select(func.coalesce(func.sum(signal_outbox.c.amount_quote), literal(Decimal(0))))
-        .select_from(signal_outbox.outerjoin(orders, orders.c.signal_id == signal_outbox.c.signal_id))
-        .where(
-            signal_outbox.c.side == "buy",
-            signal_outbox.c.state != "expired",
-            signal_outbox.c.created_at > now - _HOUR,
-            spends,
-            or_(unanswered, shown_later),
+        select(
+            newest.c.signal_id.label("last_signal_id"),
+            newest.c.created_at.label("last_created_at"),
+            orders.c.status.label("order_status"),
         )
-        .scalar_subquery()
+        .outerjoin_from(newest, orders, orders.c.signal_id == newest.c.signal_id)
+        .order_by(orders.c.created_at.desc().nulls_last())
+        .limit(1)
+        .subquery()
+    )
+
+
+# What a balance does not show yet: signals without an order so far, or placed after it was received.
+def _spent(symbol: str, received: Received, now: datetime, limits: Limits) -> Subquery:
+    in_flight_s = limits.in_flight_timeout_s + limits.validity_s
+    unanswered = and_(
+        orders.c.signal_id.is_(None), signal_outbox.c.created_at > now - timedelta(seconds=in_flight_s)
+    )
+    # An older balance is not used at all, so spending before it need not be known.
+    hidden_at_most = timedelta(seconds=limits.balance_max_age_s + in_flight_s) + _LATE_ORDERS
+    gave_nothing = or_(
+        orders.c.status == "rejected", and_(orders.c.status == "cancelled", orders.c.filled_quantity == 0)
+    )
+
+    def is_hidden_from(seen_at: datetime | None) -> ColumnElement[bool]:
+        since = seen_at or now
+        placed_later = orders.c.created_at > since.astimezone(UTC).replace(tzinfo=None)
+        return or_(unanswered, signal_outbox.c.created_at > since, placed_later)
+
+    own, other = instrument_info.alias(), instrument_info.alias()
+    coin = select(own.c.quote_coin).where(own.c.symbol == symbol).scalar_subquery()
+    of_coin = func.coalesce(other.c.quote_coin, QUOTE_COIN) == func.coalesce(coin, QUOTE_COIN)
+    total = func.sum(signal_outbox.c.amount_quote)
+    buys = and_(signal_outbox.c.side == "buy", of_coin, is_hidden_from(received.balance_at))
+    nothing = literal(Decimal(0))
+    return (
+        select(
+            func.coalesce(total.filter(buys), nothing).label("reserved"),
+            func.coalesce(total.filter(is_hidden_from(received.margin_at)), nothing).label("reserved_margin"),
+        )
+        .select_from(
+            signal_outbox.outerjoin(orders, orders.c.signal_id == signal_outbox.c.signal_id).outerjoin(
+                other, other.c.symbol == signal_outbox.c.symbol
+            )
+        )
+        .where(
+            signal_outbox.c.state != "expired",
+            signal_outbox.c.created_at > now - hidden_at_most,
+            func.coalesce(not_(gave_nothing), true()),
+        )
+        .subquery()
     )
 
 

@@ -1,7 +1,6 @@
 """What comes in: vectors from the queue features.live or polled over REST, and hints."""
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable
 
 import structlog
 from faststream.rabbit import RabbitBroker
@@ -9,26 +8,23 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from common import topology, tracing
 from common.bus import Delivery, decoding
-from common.errors import FleetError
-from common.feature_service import FeatureService
-from common.messages import FeatureVector, PositionChanged, VersionActivated
+from common.messages import FeaturesHeard, FeatureVector, PositionChanged, VersionActivated
 from common.position_manager import CachedPositions
 from inference.events import Event
+from inference.live_vectors import LiveVectors
 from inference.models import ServedModels
 from inference.worker import Worker
 
 log = structlog.get_logger(__name__)
 
-POLL_INTERVAL_S = 1.0
-"""The platform's fastest rhythm."""
 
-
-def subscribe(broker: RabbitBroker, worker: Worker) -> None:
+def subscribe(broker: RabbitBroker, worker: Worker, live: LiveVectors) -> None:
     """From the broker's start on, every live vector goes to `worker`."""
 
     @broker.subscriber(topology.FEATURES_LIVE, decoder=decoding(FeatureVector))
     async def on_features(delivery: Delivery[FeatureVector]) -> None:
         vector = delivery.body
+        live.note(vector)
         with tracing.bound(tracing.accepted(vector.trace_id or tracing.current())):
             await worker.on_vector(vector, redelivered=delivery.redelivered)
 
@@ -61,13 +57,21 @@ def subscribe_to_position_changes(broker: RabbitBroker, positions: CachedPositio
         positions.invalidate(delivery.body.symbol)
 
 
-async def poll(features: FeatureService, worker: Worker, symbols: Sequence[str]) -> None:
-    """For ever: each symbol's vector of this moment goes to `worker`, once a POLL_INTERVAL_S."""
-    while True:
-        for symbol in symbols:
-            with tracing.bound(tracing.new()):
-                try:
-                    await worker.on_vector(await features.latest(symbol), redelivered=False)
-                except FleetError as error:
-                    log.warning(Event.FEATURE_POLL_FAILED, symbol=symbol, reason=str(error))
-        await asyncio.sleep(POLL_INTERVAL_S)
+def subscribe_to_peers(broker: RabbitBroker, live: LiveVectors) -> None:
+    """From the broker's start on, a stream that any worker of the fleet hears counts as alive."""
+
+    @broker.subscriber(
+        topology.own_queue(topology.FEATURES_HEARD), topology.FEATURES_HEARD, decoder=decoding(FeaturesHeard)
+    )
+    async def on_features_heard(delivery: Delivery[FeaturesHeard]) -> None:
+        live.note_heard(delivery.body.symbols)
+
+
+def taking(worker: Worker, live: LiveVectors) -> Callable[[FeatureVector], Awaitable[None]]:
+    """What becomes of a vector that was polled: the same as of one from the queue."""
+
+    async def take(vector: FeatureVector) -> None:
+        live.note(vector, polled=True)
+        await worker.on_vector(vector, redelivered=False)
+
+    return take

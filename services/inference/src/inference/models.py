@@ -1,60 +1,42 @@
 """The versions that this worker serves: loaded, proven, swapped as one reference, per strategy.
 
 Start, event and poll take the same way: ask the registry, load what is newer off the event loop, prove it,
-swap. Whatever fails leaves the old version serving and is tried again; the database is the truth, an event
-only a hint.
+swap. Whatever fails leaves the old version serving and is tried again, ever more rarely; the database is the
+truth, an event only a hint.
 """
 
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
-import numpy as np
-import onnxruntime
 import structlog
+from prometheus_client import Gauge
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from common import model_registry
-from common.artifacts import INPUT_NAME, Artifact, Golden, read_verified
+from common.alerts import raise_alert, resolve_alert
 from common.errors import Unusable
 from common.model_registry import Active
-from inference.core.model import Model
+from common.served_versions import State
 from inference.events import Event
+from inference.loading import LoadedModel, load
 
 log = structlog.get_logger(__name__)
 
-GOLDEN_TOLERANCE = 1e-5
-"""Largest difference from the probabilities that the trainer saw for the manifest's golden rows."""
 RETRY_S = 10.0
-"""A version that could not be loaded is tried again after so long, or at once on a new activation."""
-
-
-class LoadedModel:
-    """One version, ready to predict; immutable once built."""
-
-    def __init__(self, artifact: Artifact, sha256: str) -> None:
-        manifest = artifact.manifest
-        self.model = Model(
-            version=manifest.version,
-            sha256=sha256,
-            symbol=manifest.symbol,
-            features=manifest.features,
-            optional_features=frozenset(manifest.optional_features),
-            labels=manifest.labels,
-            threshold=manifest.threshold,
-            calibration=manifest.calibration,
-            feature_registry_version=manifest.feature_registry_version,
-        )
-        self._output_name = manifest.output_name
-        self._session = _session(artifact)
-
-    def predict(self, row: Sequence[float]) -> tuple[float, ...]:
-        """Raw probability of each label for one row in the model's order."""
-        inputs = {INPUT_NAME: np.array([row], dtype=np.float32)}
-        (probabilities,) = self._session.run([self._output_name], inputs)
-        return tuple(float(p) for p in probabilities[0])
+"""Pause before a version that could not be loaded is tried again; it doubles with every failure."""
+LONGEST_RETRY_S = 300.0
+ALERT = "version_refused"
+"""Kind of the alert that stands while an active version cannot be served."""
+NOT_READ = "the registry has not been read yet"
+LAGGING = Gauge(
+    "flotilla_model_lagging", "1 while the active version is not the one that decides.", ["strategy_id"]
+)
 
 
 class Serving(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,22 +48,39 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
     """What decides; an older one while the active version cannot be loaded."""
     problem: str | None = None
     """Why the active version is not the loaded one."""
+    since: datetime = msgspec.field(default_factory=lambda: datetime.now(UTC))
+    """When this worker came to serve so."""
 
     @property
     def warms_up(self) -> bool:
         """Whether the registry has no version for the strategy."""
         return self.active is None or self.active.version is None
 
+    @property
+    def state(self) -> State:
+        """The same in one word."""
+        if self.warms_up:
+            return "warm_up"
+        if self.loaded is None:
+            return "unavailable"
+        return "lagging" if self.problem else "serving"
+
+
+class _Failure(msgspec.Struct, frozen=True):
+    epoch: int
+    attempts: int
+    retry_at: float
+
 
 class ServedModels:
     """Every strategy's version in this worker."""
 
     def __init__(self, strategies: Sequence[str], root: Path, engine: AsyncEngine) -> None:
-        self._strategies = strategies
+        self.strategies = tuple(strategies)
         self._root = root
         self._engine = engine
         self._serving: dict[str, Serving] = {}
-        self._failed_at: dict[str, tuple[int, float]] = {}
+        self._failures: dict[str, _Failure] = {}
         self._lock = asyncio.Lock()
 
     def of(self, strategy_id: str) -> Serving | None:
@@ -91,15 +90,15 @@ class ServedModels:
     async def refresh(self) -> None:
         """Every strategy serves what the registry says, or its problem says why not."""
         async with self._lock:
-            for strategy_id in self._strategies:
+            for strategy_id in self.strategies:
                 async with self._engine.connect() as connection:
                     active = await model_registry.active_for(connection, strategy_id)
                 await self._follow(strategy_id, active)
 
     async def problem(self) -> str | None:
         """What lags behind the registry, for /health."""
-        if len(self._serving) < len(self._strategies):
-            return "the registry has not been read yet"
+        if len(self._serving) < len(self.strategies):
+            return NOT_READ
         lagging = [f"{name}: {serving.problem}" for name, serving in self._serving.items() if serving.problem]
         return "; ".join(lagging) or None
 
@@ -110,7 +109,7 @@ class ServedModels:
         if active is None or active.version is None or active.sha256 is None:
             if before is None or not before.warms_up:
                 log.info(Event.WARM_UP_MODE, strategy_id=strategy_id)
-            self._serving[strategy_id] = Serving(active=active, loaded=None)
+            await self._serve(strategy_id, Serving(active=active, loaded=None))
             return
         if self._waits(strategy_id, active):
             return
@@ -120,62 +119,69 @@ class ServedModels:
         version, sha256 = str(active.version), str(active.sha256)
         served = before.loaded if before else None
         try:
-            loaded = await asyncio.to_thread(load, self._root, version, sha256)
-        except Unusable as error:
-            self._failed_at[strategy_id] = (active.epoch, time.monotonic())
-            self._serving[strategy_id] = Serving(active=active, loaded=served, problem=str(error))
-            still = served.model.version if served else None
-            log.warning(
-                Event.VERSION_REFUSED,
-                strategy_id=strategy_id,
-                version=version,
-                reason=str(error),
-                serving=still,
+            loaded = (
+                served
+                if served is not None and (served.model.version, served.model.sha256) == (version, sha256)
+                else await asyncio.to_thread(load, self._root, version, sha256)
             )
+        except Unusable as error:
+            await self._refuse(strategy_id, active, before, str(error))
             return
-        self._failed_at.pop(strategy_id, None)
-        self._serving[strategy_id] = Serving(active=active, loaded=loaded)
+        await self._serve(strategy_id, Serving(active=active, loaded=loaded))
         event = Event.VERSION_LOADED if before is None else Event.VERSION_SWAPPED
         log.info(event, strategy_id=strategy_id, version=version, epoch=active.epoch, sha256=sha256)
 
-    def _waits(self, strategy_id: str, active: Active) -> bool:
-        epoch, failed_at = self._failed_at.get(strategy_id, (-1, 0.0))
-        return epoch == active.epoch and time.monotonic() - failed_at < RETRY_S
+    async def _serve(self, strategy_id: str, serving: Serving) -> None:
+        is_first = strategy_id not in self._serving
+        self._serving[strategy_id] = serving
+        LAGGING.labels(strategy_id).set(0)
+        # At start as well: the alert may be that of a process that is gone.
+        if self._failures.pop(strategy_id, None) or is_first:
+            with suppress(SQLAlchemyError, OSError):
+                async with self._engine.begin() as connection:
+                    await resolve_alert(connection, ALERT, f"strategy:{strategy_id}")
 
-
-def load(root: Path, version: str, sha256: str) -> LoadedModel:
-    """The version as the trainer proved it: bytes as registered, golden rows reproduced, warmed up.
-
-    Raises Unusable naming what is wrong.
-    """
-    artifact = read_verified(root, version, sha256)
-    try:
-        loaded = LoadedModel(artifact, sha256)
-        # Also the first, slow predictions: they should not hit a live vector.
-        answer = loaded.predict([0.0] * len(loaded.model.features))
-        difference = max((_difference(loaded, each) for each in artifact.manifest.golden), default=0.0)
-    except Exception as error:
-        raise Unusable(f"version {version} cannot be served: {type(error).__name__}: {error}") from error
-    if len(answer) != len(loaded.model.labels):
-        raise Unusable(
-            f"version {version} answers {len(answer)} values for {len(loaded.model.labels)} labels"
+    async def _refuse(self, strategy_id: str, active: Active, before: Serving | None, reason: str) -> None:
+        served = before.loaded if before else None
+        again = before is not None and before.problem is not None and _same_epoch(before.active, active)
+        since = before.since if before is not None and again else datetime.now(UTC)
+        self._serving[strategy_id] = Serving(active=active, loaded=served, problem=reason, since=since)
+        LAGGING.labels(strategy_id).set(1)
+        failure = self._failures.get(strategy_id)
+        attempts = failure.attempts + 1 if failure and failure.epoch == active.epoch else 1
+        pause_s = retry_pause_s(attempts)
+        self._failures[strategy_id] = _Failure(active.epoch, attempts, time.monotonic() + pause_s)
+        still = served.model.version if served else None
+        log.warning(
+            Event.VERSION_REFUSED,
+            strategy_id=strategy_id,
+            version=active.version,
+            reason=reason,
+            serving=still,
+            attempts=attempts,
+            retry_in_s=pause_s,
         )
-    if not difference <= GOLDEN_TOLERANCE:
-        raise Unusable(f"version {version}: golden rows differ by {difference:.3g}")
-    return loaded
+        # The refusal stands whether or not it can be told.
+        with suppress(SQLAlchemyError, OSError):
+            async with self._engine.begin() as connection:
+                await raise_alert(
+                    connection,
+                    ALERT,
+                    f"strategy:{strategy_id}",
+                    f"version {active.version} cannot be served: {reason}",
+                    severity="critical",
+                    figures={"version": active.version, "serving": still, "attempts": attempts},
+                )
+
+    def _waits(self, strategy_id: str, active: Active) -> bool:
+        failure = self._failures.get(strategy_id)
+        return failure is not None and failure.epoch == active.epoch and time.monotonic() < failure.retry_at
 
 
-def _session(artifact: Artifact) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(artifact.onnx, options, providers=["CPUExecutionProvider"])
-
-
-def _difference(loaded: LoadedModel, golden: Golden) -> float:
-    row = [np.nan if value is None else value for value in golden.features]
-    return float(np.max(np.abs(np.subtract(loaded.predict(row), golden.outputs))))
+def retry_pause_s(attempts: int) -> float:
+    """Pause after so many failures in a row to load one activation, in seconds."""
+    # The exponent is bounded as well: 2 ** 5000 is no float.
+    return min(RETRY_S * 2.0 ** min(attempts - 1, 16), LONGEST_RETRY_S)
 
 
 def _same_epoch(one: Active | None, other: Active | None) -> bool:

@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Annotated, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from common.core.rate_limit import Rate
 from common.exit_settings import ClosingSettings
@@ -18,9 +18,11 @@ from common.settings import (
     StrategySettings,
     TradingStateSettings,
 )
+from common.ws_gateway import WsGatewaySettings
 from inference.core.case import Limits
 from inference.core.model import ModelPolicy
 from inference.core.warmup import WarmUp
+from inference.feature_settings import AssetSettings, FeatureSettings
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
@@ -35,7 +37,10 @@ class Settings(
     TradingStateSettings,
     ModelStorageSettings,
     FeatureServiceSettings,
+    FeatureSettings,
+    AssetSettings,
     PositionManagerSettings,
+    WsGatewaySettings,
     ClosingSettings,
 ):
     """Everything that an operator can say to an inference worker."""
@@ -55,6 +60,8 @@ class Settings(
     """Largest warm-up amount, quote currency."""
     warmup_randomness_level: Fraction = 0.5
     """0: the heuristic alone decides the side, 1: chance alone."""
+    warmup_max_hours: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 72.0
+    """A strategy that warms up for longer is set to REDUCING, once, in hours; 0: no limit."""
 
     model_signal_min_amount: Amount | None = None
     """Amount at the threshold, quote currency; unset: WARMUP_MIN_AMOUNT."""
@@ -64,6 +71,9 @@ class Settings(
     """Least lead of the chosen side's probability over the other side's."""
     signal_confidence_threshold: Fraction | None = None
     """Raises the threshold of a version; it can never lower it."""
+
+    signal_cost_aware: bool = False
+    """Act on a classification only where the move it expects exceeds fees, slippage and spread."""
 
     signal_generation_rate_limit: PositiveFloat = 60.0
     """Signals per minute over the fleet, after the burst."""
@@ -93,10 +103,25 @@ class Settings(
     """Fee of an order, as a fraction of its value."""
     trading_slippage_rate: Rate01 = Decimal("0.0005")
     """Expected slippage of an order, as a fraction of its value."""
+    model_service_max_position_size_ratio: Annotated[Decimal, Field(gt=0, le=1)] = Decimal("0.8")
+    """Largest share of MAX_EXPOSURE_QUOTE, or of all positions together, that one symbol may have."""
+    max_exposure_quote: Amount | None = None
+    """Exposure that the share above is taken of, quote currency; unset: that of all positions together."""
     max_notional_per_hour: Amount | None = None
     """Largest sum of entries in an hour over the fleet, quote currency; unset: no limit."""
     min_order_notional: Amount = Decimal(10)
     """Smallest order where instrument_info does not know the symbol, quote currency."""
+
+    signals_per_minute_trip: PositiveInt = 120
+    """More entries of the fleet within a minute set it to HALTED."""
+    model_output_frozen_predictions: NonNegativeInt = 100
+    """Different rows in a row with the same answer of a model set its strategy to REDUCING; 0: never."""
+    signal_processing_delay_alert_threshold_seconds: PositiveFloat = 300.0
+    """Signals that take longer from decision to publish are an alert, in seconds."""
+    signal_outbox_keep_days: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 30.0
+    """Intents that were published or expired are deleted once older, in days."""
+    monitoring_keep_days: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 90.0
+    """Skip counts, bars, live sums, warm-up slots and latest outcomes are deleted once older, in days."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -116,7 +141,17 @@ class Settings(
                     "MARKET_DATA_STALE_WARNING_THRESHOLD_SECONDS must be below MARKET_DATA_MAX_AGE_SECONDS",
                 ),
                 (
-                    self.feature_service_use_queue or bool(self.trading_symbols),
+                    not self.auto_select_assets or bool(self.auto_select_fallback_assets),
+                    "AUTO_SELECT_FALLBACK_ASSETS must name a symbol when AUTO_SELECT_ASSETS is true",
+                ),
+                (
+                    self.signals_per_minute_trip > self.signal_generation_rate_limit,
+                    "SIGNALS_PER_MINUTE_TRIP must exceed SIGNAL_GENERATION_RATE_LIMIT",
+                ),
+                (
+                    self.feature_service_use_queue
+                    or self.auto_select_assets
+                    or all(map(self.symbols_of, self.strategies())),
                     "TRADING_SYMBOLS must name the symbols to poll when FEATURE_SERVICE_USE_QUEUE is false",
                 ),
             )
@@ -140,6 +175,8 @@ class Settings(
             fee_rate=self.trading_fee_rate,
             slippage_rate=self.trading_slippage_rate,
             balance_margin=self.balance_adaptation_safety_margin,
+            max_position_ratio=self.model_service_max_position_size_ratio,
+            max_exposure_quote=self.max_exposure_quote,
             max_order_notional=self.max_order_notional,
             max_notional_per_hour=self.max_notional_per_hour,
             min_order_notional=self.min_order_notional,
@@ -157,7 +194,13 @@ class Settings(
             max_amount_quote=self.warmup_max_amount if largest is None else largest,
             probability_lead=self.signal_probability_lead,
             confidence_threshold=self.signal_confidence_threshold,
+            cost_aware=self.signal_cost_aware,
+            round_trip_rate=float(2 * (self.trading_fee_rate + self.trading_slippage_rate)),
         )
+
+    def warm_up_limit_hours(self) -> float:
+        """How long a strategy may warm up, in hours; 0: for ever, also where it does not warm up at all."""
+        return self.warmup_max_hours if self.warmup_mode_enabled else 0.0
 
     def warm_up(self) -> WarmUp:
         """The warm-up settings as the heuristic reads them."""

@@ -1,43 +1,69 @@
-"""What the neighbours know about a symbol, read from their tables: orders, balances, instruments."""
+"""What the neighbours know about a symbol, read from their tables: orders, balances, instruments.
 
-from datetime import UTC, datetime
-from typing import cast
+Two statements, whatever is asked: one row of single figures, and the open orders.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, cast
 
 import msgspec
-from sqlalchemy import func, or_, select
+from sqlalchemy import Row, ScalarSelect, Select, func, null, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from common.core.trading_state import TradingState, trading_state
+from common.core.trading_state import FLEET, TradingState, scope_of, trading_state
 from common.messages import Side
-from common.tables import account_balances, instrument_info, orders, trading_signals
-from common.trading_states import stored_states
+from common.tables import (
+    account_balances,
+    account_margin_balances,
+    instrument_info,
+    orders,
+    trading_signals,
+    trading_states,
+)
 from inference.core.case import Balance, Instrument, OpenOrder, Situation
 
 OPEN_STATUSES = ("pending", "partially_filled")
 """An order in one of these may still fill."""
 QUOTE_COIN = "USDT"
 """The currency of amounts and balances where instrument_info does not know the symbol."""
+FILLS_SINCE = timedelta(days=1)
+"""Orders older than this are taken as booked: no index of `orders` leads to the newest fill."""
 
 
 async def gather(
-    connection: AsyncConnection, strategy_id: str, symbol: str, initial: TradingState
+    connection: AsyncConnection,
+    strategy_id: str,
+    symbol: str,
+    *,
+    sharing: Sequence[str],
+    with_margin: bool,
+    initial: TradingState,
 ) -> Situation:
-    """The situation of `strategy_id` on `symbol` now, but for the position: no table of ours knows it.
+    """The situation of `strategy_id` on `symbol` now, but for the positions: no table of ours knows them.
 
-    A database error means that it is unknown.
+    `sharing`: the strategies whose open orders count. A database error means that it is unknown.
     """
-    quote_coin, instrument = await instrument_of(connection, symbol)
+    row = (await connection.execute(_figures(strategy_id, symbol, with_margin=with_margin))).one()
     return Situation(
-        state=trading_state(await stored_states(connection), strategy_id, initial),
-        open_orders=await open_orders(connection, strategy_id, symbol),
+        state=state_from(row.states, strategy_id, initial),
+        open_orders=await open_orders(connection, symbol, sharing),
         live_size=None,
-        balance=await newest_balance(connection, quote_coin),
-        instrument=instrument,
+        position_problem=None,
+        booked_at=None,
+        newest_fill_at=None if row.newest_fill_at is None else _aware(row.newest_fill_at),
+        other_exposure_quote=None,
+        balance=_balance(row.available, row.received_at),
+        margin=_balance(row.margin_available, row.margin_received_at),
+        instrument=_instrument(row),
     )
 
 
-async def open_orders(connection: AsyncConnection, strategy_id: str, symbol: str) -> tuple[OpenOrder, ...]:
-    """Orders of the symbol that may still fill and are the strategy's.
+async def open_orders(
+    connection: AsyncConnection, symbol: str, sharing: Sequence[str]
+) -> tuple[OpenOrder, ...]:
+    """Orders of the symbol that may still fill, of the strategies `sharing` it; the newest first.
 
     `orders` knows no strategy: it is joined through the signal, and an order without a known signal counts
     for every strategy.
@@ -48,7 +74,7 @@ async def open_orders(connection: AsyncConnection, strategy_id: str, symbol: str
         .where(
             orders.c.asset == symbol,
             orders.c.status.in_(OPEN_STATUSES),
-            or_(trading_signals.c.strategy_id.is_(None), trading_signals.c.strategy_id == strategy_id),
+            or_(trading_signals.c.strategy_id.is_(None), trading_signals.c.strategy_id.in_(sharing)),
         )
         .order_by(orders.c.created_at.desc())
     )
@@ -57,30 +83,94 @@ async def open_orders(connection: AsyncConnection, strategy_id: str, symbol: str
     )
 
 
-async def newest_balance(connection: AsyncConnection, coin: str) -> Balance | None:
-    """The newest balance of a coin: account_balances is append-only."""
-    row = (
-        await connection.execute(
-            select(account_balances.c.available_balance, account_balances.c.received_at)
-            .where(account_balances.c.coin == coin)
-            .order_by(account_balances.c.received_at.desc())
-            .limit(1)
+def states_of(strategy_id: str) -> ScalarSelect[Any]:
+    """The stored states that hold for the strategy, as one value for `state_from`."""
+    return (
+        select(func.jsonb_object_agg(trading_states.c.scope, trading_states.c.state))
+        .where(trading_states.c.scope.in_((FLEET, scope_of(strategy_id))))
+        .scalar_subquery()
+    )
+
+
+def state_from(stored: Mapping[str, str] | None, strategy_id: str, initial: TradingState) -> TradingState:
+    """The state that holds for the strategy."""
+    states = {scope: TradingState(state) for scope, state in (stored or {}).items()}
+    return trading_state(states, strategy_id, initial)
+
+
+def _figures(strategy_id: str, symbol: str, *, with_margin: bool) -> Select[Any]:
+    instrument = select(instrument_info).where(instrument_info.c.symbol == symbol).subquery()
+    coin = func.coalesce(
+        select(instrument_info.c.quote_coin).where(instrument_info.c.symbol == symbol).scalar_subquery(),
+        QUOTE_COIN,
+    )
+    balance = (
+        select(account_balances.c.available_balance.label("available"), account_balances.c.received_at)
+        .where(account_balances.c.coin == coin)
+        .order_by(account_balances.c.received_at.desc())
+        .limit(1)
+        .subquery()
+    )
+    margin = (
+        select(
+            account_margin_balances.c.total_available_balance.label("margin_available"),
+            account_margin_balances.c.received_at.label("margin_received_at"),
         )
-    ).first()
-    if row is None:
+        .order_by(account_margin_balances.c.received_at.desc())
+        .limit(1)
+        .subquery()
+    )
+    of_margin = (
+        (margin.c.margin_available, margin.c.margin_received_at)
+        if with_margin
+        else (null().label("margin_available"), null().label("margin_received_at"))
+    )
+    one = select(states_of(strategy_id).label("states"), _newest_fill_at(symbol).label("newest_fill_at"))
+    one_row = one.subquery()
+    joined = one_row.outerjoin(instrument, true()).outerjoin(balance, true())
+    if with_margin:
+        joined = joined.outerjoin(margin, true())
+    return select(
+        one_row,
+        instrument.c.lot_size,
+        instrument.c.min_order_qty,
+        instrument.c.min_order_value,
+        balance.c.available,
+        balance.c.received_at,
+        *of_margin,
+    ).select_from(joined)
+
+
+def _newest_fill_at(symbol: str) -> ScalarSelect[Any]:
+    return (
+        select(func.max(func.coalesce(orders.c.executed_at, orders.c.updated_at)))
+        .where(
+            orders.c.asset == symbol,
+            orders.c.status == "filled",
+            orders.c.filled_quantity > 0,
+            orders.c.created_at > _naive(datetime.now(UTC) - FILLS_SINCE),
+        )
+        .scalar_subquery()
+    )
+
+
+# A figure that is no number is not known: PostgreSQL's numeric has NaN, too.
+def _balance(available: Decimal | None, received_at: datetime | None) -> Balance | None:
+    if available is None or received_at is None or not available.is_finite():
         return None
-    return Balance(available_quote=row.available_balance, received_at=_aware(row.received_at))
+    return Balance(available_quote=available, received_at=_aware(received_at))
 
 
-async def instrument_of(connection: AsyncConnection, symbol: str) -> tuple[str, Instrument | None]:
-    """The symbol's quote coin and minimums; unknown: QUOTE_COIN and None."""
-    row = (
-        await connection.execute(select(instrument_info).where(instrument_info.c.symbol == symbol))
-    ).first()
-    if row is None:
-        return QUOTE_COIN, None
-    return row.quote_coin or QUOTE_COIN, msgspec.convert(row._mapping, Instrument)
+def _instrument(row: Row[Any]) -> Instrument | None:
+    figures = (row.lot_size, row.min_order_qty, row.min_order_value)
+    if any(figure is None or not figure.is_finite() or figure < 0 for figure in figures):
+        return None
+    return msgspec.convert(row._mapping, Instrument)
 
 
 def _aware(naive_utc: datetime) -> datetime:
     return naive_utc.replace(tzinfo=UTC)
+
+
+def _naive(instant: datetime) -> datetime:
+    return instant.astimezone(UTC).replace(tzinfo=None)

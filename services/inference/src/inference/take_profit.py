@@ -81,9 +81,7 @@ class TakeProfits:
     ) -> Claim | Skip | None:
         tracked = await exits.locked(connection, position.symbol)
         if tracked is None or not _shows(tracked, position):
-            return _due(
-                facts, "no lifecycle shows the position as it is now"
-            )
+            return _due(facts, "no lifecycle shows the position as it is now")
         rule = self._rule_of(tracked.strategy_id, tracked.symbol)
         if rule is None:
             return None

@@ -1,29 +1,31 @@
-"""From a request to a dataset: who is trained first, what is built, and whether it is there yet.
+"""From a request to a dataset: what is built next, and whether it is there yet.
 
 Nothing waits in memory: each step reads a run's row, asks the Feature Service one thing, stores the answer.
+Of all trainers one at a time asks for a build: the Feature Service answers nothing else meanwhile.
 """
 
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from common import model_registry, tracing
-from common import training_runs as queue
-from common.errors import Conflict, NotFound, TryAgain, Unusable
+from common.errors import NotFound, TryAgain, Unusable
 from common.feature_service import FeatureService
 from common.messages import DatasetReady, FeatureVector
 from common.training_runs import Run, State
 from trainer import runs
 from trainer.core.periods import Periods, rolling
-from trainer.core.triggers import bootstrap_due
 from trainer.datasets import Datasets, Wanted
 from trainer.events import Event
 from trainer.settings import Settings
 
 log = structlog.get_logger(__name__)
+
+QUESTIONS_A_BUILD = 2
+"""Questions to the Feature Service before a build: which vectors it computes, and the build itself."""
 
 
 class BuildNotes(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +36,7 @@ class BuildNotes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Builds:
-    """Requests trainings and brings their datasets about."""
+    """Brings the datasets of the requested trainings about."""
 
     def __init__(
         self,
@@ -53,7 +55,6 @@ class Builds:
 
     async def tick(self) -> None:
         """Every run that can take a step towards its dataset has taken one."""
-        await self._bootstrap()
         await self._give_up()
         await self._poll()
         await self._request()
@@ -70,32 +71,6 @@ class Builds:
             symbol=ready.symbol,
         )
 
-    async def _bootstrap(self) -> None:
-        for strategy_id in self._settings.strategies() if self._settings.trading_symbols else ():
-            symbol = self._settings.trading_symbols[0]
-            async with self._engine.begin() as connection:
-                if await model_registry.has_servable(connection, strategy_id):
-                    continue
-                if await runs.has_unfinished(connection, strategy_id):
-                    continue
-                past, now = await runs.history(connection, strategy_id)
-                if not bootstrap_due(past, retry_s=self._settings.model_training_retry_seconds, now=now):
-                    continue
-                try:
-                    run = await queue.request(
-                        connection,
-                        strategy_id=strategy_id,
-                        symbol=symbol,
-                        trigger="bootstrap",
-                        priority="NORMAL",
-                        trace_id=tracing.current(),
-                    )
-                except Conflict:
-                    continue  # another trainer was faster
-            log.info(
-                Event.TRAINING_REQUESTED, run_id=str(run.run_id), strategy_id=strategy_id, trigger=run.trigger
-            )
-
     async def _give_up(self) -> None:
         async with self._engine.begin() as connection:
             given_up = await runs.give_up_overdue(connection)
@@ -103,11 +78,15 @@ class Builds:
             log.error(Event.TRAINING_FAILED, run_id=str(run.run_id), reason=run.reason)
 
     async def _request(self) -> None:
+        settings = self._settings
+        if settings.training_defer_while_positions_open and await self._deferred():
+            return
         async with self._engine.begin() as connection:
             run = await runs.take_requested(
                 connection,
                 owner=self._owner,
-                build_timeout_s=self._settings.feature_service_dataset_build_timeout_seconds,
+                lease_s=runs.LEASE_S + QUESTIONS_A_BUILD * settings.feature_service_timeout_seconds,
+                build_timeout_s=settings.feature_service_dataset_build_timeout_seconds,
             )
         if run is None:
             return
@@ -120,18 +99,29 @@ class Builds:
             except Unusable as error:
                 await self._fail(run, str(error))
             else:
-                notes = BuildNotes(
-                    periods=wanted.periods, feature_registry_version=wanted.feature_registry_version
-                )
-                await self._move(
-                    run,
-                    pause_s=self._settings.feature_service_dataset_poll_interval_seconds,
-                    state=State.BUILDING,
-                    dataset_id=dataset_id,
-                    figures=msgspec.to_builtins(notes),
-                    reason=None,
-                )
-                log.info(Event.DATASET_REQUESTED, dataset_id=str(dataset_id))
+                await self._building(run, wanted, dataset_id)
+
+    async def _building(self, run: Run, wanted: Wanted, dataset_id: UUID) -> None:
+        notes = BuildNotes(periods=wanted.periods, feature_registry_version=wanted.feature_registry_version)
+        async with self._engine.begin() as connection:
+            ours = await runs.begin_building(
+                connection,
+                run,
+                dataset_id=dataset_id,
+                figures=msgspec.to_builtins(notes),
+                pause_s=self._settings.feature_service_dataset_poll_interval_seconds,
+            )
+        if ours:
+            log.info(Event.DATASET_REQUESTED, dataset_id=str(dataset_id))
+        else:
+            log.warning(Event.TRAINING_SUPERSEDED, dataset_id=str(dataset_id))
+
+    async def _deferred(self) -> bool:
+        async with self._engine.begin() as connection:
+            symbols, news = await runs.defer(connection)
+        if news:
+            log.info(Event.DATASET_DEFERRED, symbols=symbols)
+        return bool(symbols)
 
     async def _poll(self) -> None:
         async with self._engine.begin() as connection:
@@ -158,7 +148,7 @@ class Builds:
                         log.info(Event.DATASET_READY, dataset_id=str(run.dataset_id), symbol=run.symbol)
 
     def _wanted(self, run: Run, live: FeatureVector) -> Wanted:
-        settings = self._settings
+        settings = self._settings.of_strategy(run.strategy_id)
         return Wanted(
             symbol=run.symbol,
             strategy_id=run.strategy_id,
@@ -166,6 +156,7 @@ class Builds:
                 datetime.now(UTC), settings.lengths(), horizon_s=settings.model_prediction_horizon_seconds
             ),
             horizon_s=settings.model_prediction_horizon_seconds,
+            target_type=settings.model_target_type,
             threshold=settings.model_classification_threshold,
             # of the vectors that the model will meet
             feature_registry_version=live.feature_registry_version,

@@ -2,8 +2,11 @@
 
 import asyncio
 import os
+import signal
 import sys
-from collections.abc import Callable, Mapping
+from asyncio.subprocess import Process
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,10 @@ from trainer.job import JOB, RESULT, Job, Result
 LOG = "fit.log"
 SAID_AT_LAST = 2000
 """Characters of the child's last words that a reason quotes."""
+STOP_GRACE_S = 10.0
+"""After SIGTERM the child may take so long to end, in seconds; then comes SIGKILL."""
+
+Fit = Callable[[Job, Path, Callable[[dict[str, Any]], None]], Awaitable[Result]]
 
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH")
 
@@ -22,7 +29,8 @@ _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "LD_LIBR
 async def fit(job: Job, directory: Path, heard: Callable[[dict[str, Any]], None]) -> Result:
     """The result of `job`, fitted in `directory`; each progress report goes to `heard`.
 
-    Cancelled, it kills the child at once. Raises TryAgain where the child ends without a result.
+    However it ends, cancellation included, no process of the fit is left. Raises TryAgain where the child
+    ends without a result.
     """
     job_path = directory / JOB
     job_path.write_bytes(msgspec.json.encode(job))
@@ -36,22 +44,43 @@ async def fit(job: Job, directory: Path, heard: Callable[[dict[str, Any]], None]
             stdout=asyncio.subprocess.PIPE,
             stderr=log,
             env=_environment(os.environ, job.threads),
+            start_new_session=True,  # its own group: whatever it starts is stopped with it
         )
-    assert child.stdout is not None
-    try:
-        async for line in child.stdout:
-            heard(msgspec.json.decode(line))
-        code = await child.wait()
-    finally:
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
+    code = await _listened(child, heard)
     try:
         return msgspec.json.decode((directory / RESULT).read_bytes(), type=Result)
     except (OSError, msgspec.DecodeError):
         said = (directory / LOG).read_text(errors="replace")[-SAID_AT_LAST:].strip()
         last = said.splitlines()[-1] if said else "it said nothing"
         raise TryAgain(f"the fit ended with {code}: {last}") from None
+
+
+async def _listened(child: Process, heard: Callable[[dict[str, Any]], None]) -> int:
+    assert child.stdout is not None
+    try:
+        async for line in child.stdout:
+            heard(msgspec.json.decode(line))
+        return await child.wait()
+    finally:
+        await stop(child)
+
+
+async def stop(child: Process, grace_s: float = STOP_GRACE_S) -> None:
+    """The child and every process of its group are gone: asked with SIGTERM, after `grace_s` killed."""
+    try:
+        if child.returncode is None:
+            _signal(child, signal.SIGTERM)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(grace_s):
+                    await child.wait()
+    finally:
+        _signal(child, signal.SIGKILL)
+    await child.wait()
+
+
+def _signal(child: Process, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, number)
 
 
 # No credentials: a fit needs none. Spinning threads would take the cores from whoever trades.

@@ -1,6 +1,8 @@
 """Datasets of the Feature Service over REST: ask for one, ask how it is, fetch its splits.
 
-While it builds, the Feature Service answers nothing at all: silence is TryAgain and never a failed build.
+While it builds, the Feature Service answers nothing at all: silence is TryAgain and never a failed build. A
+download streams to disk; one that breaks off goes on where it ended when the file is provably the same, else
+from its beginning.
 """
 
 import asyncio
@@ -11,18 +13,33 @@ from uuid import UUID
 
 import httpx
 import msgspec
+from prometheus_client import Counter
 
 from common import tracing
 from common.errors import NotFound, TryAgain, Unusable
 from common.neighbour import http_client
 from common.settings import FeatureServiceSettings
 from trainer.core.periods import Period, Periods
+from trainer.core.recipe import TargetType
+from trainer.job import SplitName
 
 MAX_SPLIT_BYTES = 4 * 2**30
 """A longer download is garbage."""
-CHUNK_BYTES = 1 << 20
 DOWNLOAD_SILENCE_S = 30.0
 """Longest wait for the next piece of a download, in seconds."""
+DOWNLOAD_LIMIT_S = 900.0
+"""Longest time for one split, all attempts together, in seconds."""
+DOWNLOAD_ATTEMPTS = 4
+DOWNLOAD_PAUSE_S = 0.5
+"""Before the second attempt, in seconds; doubles each time."""
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+
+TEST_MISSING = Counter(
+    "flotilla_training_test_split_missing", "Datasets without a test split, by reason.", ["reason"]
+)
+
+Missing = Literal["empty_split", "file_not_found", "download_failed"]
+"""Why there is no file of a split: no rows, no file although there are rows, or no way to fetch it."""
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,8 +48,10 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     symbol: str
     strategy_id: str
     periods: Periods
+    target_type: TargetType = TargetType.CLASSIFICATION
     horizon_s: int
     threshold: float
+    """Of classes alone."""
     feature_registry_version: str
 
 
@@ -41,6 +60,22 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
 
     status: Literal["building", "ready", "failed"]
     error_message: str | None = None
+    train_records: int | None = None
+    validation_records: int | None = None
+    test_records: int | None = None
+
+    def records(self, split: SplitName) -> int | None:
+        """Rows of a split, where it says."""
+        known = (self.train_records, self.validation_records, self.test_records)
+        return known[SPLITS.index(split)]
+
+
+class Fetched(msgspec.Struct, frozen=True, kw_only=True):
+    """A dataset's splits on disk, `{split}.parquet` each."""
+
+    sha256: dict[str, str]
+    missing: dict[str, str]
+    """Why, of each split that is not there."""
 
 
 class _Accepted(msgspec.Struct):
@@ -57,8 +92,13 @@ class Datasets:
     """A client with one connection pool; close it with `aclose`."""
 
     def __init__(
-        self, settings: FeatureServiceSettings, transport: httpx.AsyncBaseTransport | None = None
+        self,
+        settings: FeatureServiceSettings,
+        transport: httpx.AsyncBaseTransport | None = None,
+        *,
+        download_limit_s: float = DOWNLOAD_LIMIT_S,
     ) -> None:
+        self._download_limit_s = download_limit_s
         self._http = http_client(
             settings.feature_service_url(),
             settings.feature_service_api_key,
@@ -92,36 +132,85 @@ class Datasets:
             raise TryAgain(f"the Feature Service answers {answer.status_code} for dataset {dataset_id}")
         return _decoded(_built, answer.content)
 
-    async def download(self, dataset_id: UUID, split: str, target: Path) -> str | None:
-        """The split lies in `target`, whole; returns its sha256, None where it has no rows.
+    async def fetch(self, dataset_id: UUID, directory: Path) -> Fetched:
+        """All splits lie in `directory`, but for those that are missing.
+
+        A test that cannot be fetched is missing too: validation stands in for it. Raises as `download`.
+        """
+        sha256: dict[str, str] = {}
+        missing: dict[str, str] = {}
+        for split in SPLITS:
+            try:
+                found = await self.download(dataset_id, split, directory / f"{split}.parquet")
+            except TryAgain:
+                if split != "test":
+                    raise
+                missing[split] = "download_failed"
+                continue
+            if found is None:
+                missing[split] = await self._why_missing(dataset_id, split)
+            else:
+                sha256[split] = found
+        if reason := missing.get("test"):
+            TEST_MISSING.labels(reason).inc()
+        return Fetched(sha256=sha256, missing=missing)
+
+    async def download(self, dataset_id: UUID, split: SplitName, target: Path) -> str | None:
+        """The split lies in `target`, whole; returns its sha256, None where the Feature Service has no file.
 
         Raises TryAgain for a download that did not come to its end, Unusable for one without an end.
         """
-        unfinished = target.with_suffix(".part")
-        digest, size = hashlib.sha256(), 0
+        unfinished = _Unfinished(target.with_suffix(".part"))
+        broken = ""
         try:
-            async with self._http.stream(
-                "GET",
-                f"/dataset/{dataset_id}/download",
-                params={"split": split},
-                headers=_trace(),
-                timeout=DOWNLOAD_SILENCE_S,
-            ) as answer:
-                if answer.status_code == httpx.codes.NOT_FOUND:
-                    return None
-                if answer.status_code != httpx.codes.OK:
-                    raise TryAgain(f"the Feature Service answers {answer.status_code} to a download")
-                with unfinished.open("wb") as file:
-                    async for chunk in answer.aiter_bytes(CHUNK_BYTES):
-                        size += len(chunk)
-                        if size > MAX_SPLIT_BYTES:
-                            raise Unusable(f"{split} is longer than {MAX_SPLIT_BYTES} bytes")
-                        digest.update(chunk)
-                        await asyncio.to_thread(file.write, chunk)
-        except httpx.HTTPError as error:
-            raise TryAgain(f"download of {split} broke off: {type(error).__name__}: {error}") from error
-        unfinished.rename(target)
-        return digest.hexdigest()
+            async with asyncio.timeout(self._download_limit_s):
+                for attempt in range(DOWNLOAD_ATTEMPTS):
+                    if attempt:
+                        await asyncio.sleep(DOWNLOAD_PAUSE_S * 2 ** (attempt - 1))
+                    try:
+                        found = await self._continue(dataset_id, split, unfinished)
+                    except httpx.HTTPError as error:
+                        broken = f"{type(error).__name__}: {error}"
+                        continue
+                    if not found:
+                        return None
+                    unfinished.path.rename(target)
+                    return unfinished.digest.hexdigest()
+        except TimeoutError:
+            broken = f"{unfinished.size:,} bytes in {self._download_limit_s:g} s"
+        raise TryAgain(f"download of {split} broke off: {broken}")
+
+    async def _continue(self, dataset_id: UUID, split: SplitName, unfinished: "_Unfinished") -> bool:
+        async with self._http.stream(
+            "GET",
+            f"/dataset/{dataset_id}/download",
+            params={"split": split},
+            headers={**_trace(), "Accept-Encoding": "identity", **unfinished.resuming()},
+            timeout=DOWNLOAD_SILENCE_S,
+        ) as answer:
+            if answer.status_code == httpx.codes.NOT_FOUND:
+                return False
+            if answer.status_code not in {httpx.codes.OK, httpx.codes.PARTIAL_CONTENT}:
+                raise TryAgain(f"the Feature Service answers {answer.status_code} to a download")
+            if not unfinished.goes_on_with(answer):
+                unfinished.begin_anew(answer)
+            if answer.status_code == httpx.codes.PARTIAL_CONTENT and not unfinished.size:
+                raise httpx.RemoteProtocolError("a part that nobody asked for")
+            with unfinished.path.open("ab" if unfinished.size else "wb") as file:
+                async for chunk in answer.aiter_bytes():
+                    if unfinished.size + len(chunk) > MAX_SPLIT_BYTES:
+                        raise Unusable(f"{split} is longer than {MAX_SPLIT_BYTES} bytes")
+                    await asyncio.to_thread(file.write, chunk)
+                    unfinished.digest.update(chunk)
+                    unfinished.size += len(chunk)
+        return True
+
+    async def _why_missing(self, dataset_id: UUID, split: SplitName) -> Missing:
+        try:
+            records = (await self.status(dataset_id)).records(split)
+        except (TryAgain, NotFound):
+            return "file_not_found"
+        return "file_not_found" if records else "empty_split"
 
     async def aclose(self) -> None:
         """Its connections are closed."""
@@ -132,6 +221,33 @@ class Datasets:
             return await self._http.request(method, path, json=json, headers=_trace())
         except httpx.HTTPError as error:
             raise TryAgain(f"the Feature Service does not answer: {type(error).__name__}") from error
+
+
+# What is on disk of a download, and what proves that the rest belongs to it.
+class _Unfinished:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        self.digest = hashlib.sha256()
+        self._etag = ""
+
+    def resuming(self) -> dict[str, str]:
+        if not self.size or not self._etag:
+            return {}
+        return {"Range": f"bytes={self.size}-", "If-Range": self._etag}
+
+    def goes_on_with(self, answer: httpx.Response) -> bool:
+        return (
+            answer.status_code == httpx.codes.PARTIAL_CONTENT
+            and answer.headers.get("content-range", "").startswith(f"bytes {self.size}-")
+            and answer.headers.get("etag", self._etag) == self._etag
+        )
+
+    def begin_anew(self, answer: httpx.Response) -> None:
+        self.size = 0
+        self.digest = hashlib.sha256()
+        etag = answer.headers.get("etag", "")
+        self._etag = "" if etag.startswith("W/") else etag
 
 
 # What today's release needs and what the next one does, together: each ignores what it does not know.
@@ -145,9 +261,9 @@ def _request(wanted: Wanted) -> dict[str, object]:
         **_bounds("validation", periods.validation),
         **_bounds("test", periods.test),
         "target_config": {
-            "type": "classification",
+            "type": wanted.target_type,
             "horizon": wanted.horizon_s,
-            "threshold": wanted.threshold,
+            "threshold": wanted.threshold if wanted.target_type is TargetType.CLASSIFICATION else None,
         },
         "feature_registry_version": wanted.feature_registry_version,
         "target_registry_version": wanted.feature_registry_version,

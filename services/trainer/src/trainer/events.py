@@ -8,7 +8,15 @@ class Event(Named):
 
     TRAINING_REQUESTED = (
         "training requested",
-        "A strategy without a version, or an operator, asked for a training.",
+        "A strategy that is due asked for a training (`trigger`).",
+    )
+    TRAINING_REFUSED = (
+        "training refused",
+        "A strategy is due for a training that the queue does not take, because `reason`; it asks again.",
+    )
+    DATASET_DEFERRED = (
+        "dataset deferred",
+        "No dataset is built while positions are open in `symbols` (TRAINING_DEFER_WHILE_POSITIONS_OPEN).",
     )
     DATASET_REQUESTED = (
         "dataset requested",
@@ -25,7 +33,7 @@ class Event(Named):
     )
     TEST_SPLIT_MISSING = (
         "test split missing",
-        "A dataset has no test rows (`reason`); its version cannot be promoted.",
+        "A dataset has no test rows (`reason`: empty_split, file_not_found, download_failed): validation counts.",
     )
     TRAINING_STARTED = (
         "training started",
@@ -57,5 +65,37 @@ class Event(Named):
     VERSION_NOT_ACTIVATED = (
         "version not activated",
         "An accepted version was registered only: somebody changed the active version meanwhile.",
+    )
+    EXECUTION_BOOKED = (
+        "execution booked",
+        "A fill of our order stands in execution_events; `realized_pnl` is null where it only opened.",
+    )
+    EXECUTION_INVALID = (
+        "execution invalid",
+        "An execution breaks the validation rules (`reason`); it is kept in invalid_executions.",
+    )
+    ORDER_EVENTS_SHARED = (
+        "order events shared",
+        "Somebody else consumes the order events, too: fills are lost to both. Set EXECUTION_SOURCE=orders.",
+    )
+    METRIC_REFUSED = (
+        "metric refused",
+        "A figure of a new version does not fit the quality table (`reason`); it is left out, never rounded.",
+    )
+    QUALITY_DEGRADED = (
+        "quality degraded",
+        "An active version is worse by more than QUALITY_DEGRADATION_DROP than when it was promoted.",
+    )
+    QUALITY_RECOVERED = (
+        "quality recovered",
+        "An active version is as good as promised again, or another one is active.",
+    )
+    VERSION_RETIRED = (
+        "version retired",
+        "The files of an old version were deleted or archived (MODEL_RETENTION_POLICY); its row stays.",
+    )
+    VERSION_RESTORED = (
+        "version restored",
+        "An archived version's files are back below MODEL_STORAGE_PATH: it can be activated again.",
     )
     LEFTOVERS_REMOVED = "leftovers removed", "Files that a crash left behind were removed."

@@ -7,56 +7,55 @@ it is on standard output and ends when its standard input closes, so it never ou
 
 import importlib.metadata
 import os
+import resource
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
-import xgboost
 
-from common.artifacts import Manifest, read_verified
-from common.errors import Unusable
-from trainer.core.bootstrap import direction_lift, interval_of_mean
-from trainer.core.dataset import LABELS, NANOSECONDS, Part, Prepared, Rejection, Rules, Split, prepare
-from trainer.core.fitted_calibration import calibrated, fit_tables
-from trainer.core.metrics import classification
-from trainer.core.promotion import Champion, Evidence
-from trainer.core.threshold import Trades, choose, moves, trades
-from trainer.export import OUTPUT_NAME, Exported, export, score
-from trainer.job import ONNX, RESULT, UBJ, UNNUMBERED, ChampionFile, Fitted, Job, Result, SplitName
-from trainer.reading import read_split
+from common.artifacts import Manifest
+from trainer import estimators
+from trainer.core.columns import Columns, Facts, choose, facts, named_like_labels
+from trainer.core.dataset import NANOSECONDS, Rejection, Rules, Usable, usable
+from trainer.core.interpretation import Interpretation, interpret
+from trainer.core.pooling import evidence
+from trainer.core.promotion import Evidence
+from trainer.core.recipe import TargetType
+from trainer.evaluation import Evaluated, champion, class_returns, evaluate
+from trainer.evidence import pooled
+from trainer.export import ROWS_PER_KIND, Exported, export
+from trainer.job import ONNX, RESULT, UBJ, UNNUMBERED, Fitted, Job, Result, SplitName
+from trainer.model import Model, Recipe
+from trainer.reading import Layer, Rows, SplitFile, lay, open_split
+from trainer.scored_rows import ROWS, write_rows
 
-PARAMETERS: dict[str, Any] = {
-    "objective": "multi:softprob",
-    "num_class": len(LABELS),
-    "max_depth": 4,
-    "eta": 0.1,
-    "subsample": 0.8,
-    "colsample_bytree": 0.8,
-    "min_child_weight": 5,
-}
-MAX_ROUNDS = 500
-PATIENCE_ROUNDS = 30
-PROGRESS_EVERY_ROUNDS = 10
 NICENESS = 10
 """Whoever trades on the same machine comes first."""
-MIN_TRADES = 30
-"""Fewer say nothing about a threshold, whatever share of the rows they are."""
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 
-Floats = npt.NDArray[np.float64]
+class Prepared(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """The dataset as the fit sees it: checked rows, chosen columns, features within reach."""
+
+    files: dict[SplitName, SplitFile]
+    usable: Usable
+    columns: Columns
+    rows: dict[SplitName, Rows]
 
 
 def main(job_path: Path) -> None:
     """The result lies beside the job."""
     directory = job_path.parent
     job = msgspec.json.decode(job_path.read_bytes(), type=Job)
-    result = run(job, directory)
+    result = pooled(job, directory, run(job, directory), fit=run)
+    if result.fitted:
+        peak = msgspec.structs.replace(result.fitted, peak_memory_bytes=_peak_memory_bytes())
+        result = msgspec.structs.replace(result, fitted=peak)
     unfinished = directory / f"{RESULT}.part"
     unfinished.write_bytes(msgspec.json.encode(result))
     unfinished.rename(directory / RESULT)
@@ -66,236 +65,206 @@ def run(job: Job, directory: Path) -> Result:
     """The whole fit, in order; the model's files are in `directory` where there is a model."""
     clock = _Clock()
     _say(stage="read")
-    splits = [_read(job, directory, name) for name in ("train", "validation", "test")]
-    for split in splits:
-        if isinstance(split, Rejection):
-            return Result(rejection=split)
-    train, validation, test = (split for split in splits if isinstance(split, Split))
-    prepared = prepare(train, validation, test, _rules(job))
+    prepared = prepare(job, directory)
     if isinstance(prepared, Rejection):
         return Result(rejection=prepared)
     clock.lap("read")
 
     rng = np.random.default_rng(job.seed)
-    booster = _train(prepared, job)
+    recipe = _recipe(job, prepared)
+    model = estimators.train(recipe, prepared.rows["train"], prepared.rows["validation"], _progress)
     clock.lap("fit")
 
     _say(stage="evaluate")
-    raw = _predict(booster, prepared.validation)
-    tables = fit_tables(raw, prepared.validation.classes)
-    probabilities = {
-        "validation": calibrated(raw, tables),
-        "test": calibrated(_predict(booster, prepared.test), tables),
-    }
-    parts = {"validation": prepared.validation, "test": prepared.test}
-    rates = np.bincount(prepared.train.classes, minlength=len(LABELS)) / len(prepared.train)
-    majority = int(rates.argmax())
-    acted = _trades(job, parts, probabilities)
-    metrics = {
-        name: classification(probabilities[name], part.classes, majority=majority)
-        for name, part in parts.items()
-        if len(part)
-    }
-    champion, champion_note = _champion(job, test, prepared)
-    evidence = _evidence(
-        prepared,
-        probabilities=probabilities,
-        metrics=metrics,
-        majority=majority,
-        champion=champion,
-        rng=rng,
+    outputs = recipe.classes or 1
+    validation, test = (
+        estimators.answers(model, prepared.rows[name], outputs=outputs) for name in ("validation", "test")
     )
+    interpretation = interpret(validation, prepared.usable.validation, prepared.usable.labels)
+    found = evaluate(job, prepared.usable, {"validation": validation, "test": test}, interpretation)
+    gathered, notes = _evidence(job, prepared, found, directory, rng)
     clock.lap("evaluate")
 
     _say(stage="export")
-    threshold = acted["validation"].threshold
     exported = export(
-        booster,
-        (prepared.test if len(prepared.test) else prepared.validation).features,
-        tables=tables,
-        threshold=threshold,
+        model,
+        prepared.rows[found.source].first(ROWS_PER_KIND),
+        output_name=recipe.output_name(),
+        lean=interpretation.leaning,
+        threshold=found.threshold(),
         rng=rng,
     )
-    (directory / UBJ).write_bytes(exported.ubj)
     (directory / ONNX).write_bytes(exported.onnx)
+    if exported.ubj is not None:
+        (directory / UBJ).write_bytes(exported.ubj)
     clock.lap("export")
     return Result(
         fitted=Fitted(
             manifest=_manifest(
                 job,
                 prepared,
+                model=model,
                 exported=exported,
-                tables=tables,
-                threshold=threshold,
-                rates=rates,
-                metrics=metrics,
+                interpretation=interpretation,
+                found=found,
             ),
-            evidence=evidence,
-            metrics=metrics,
-            trades=acted,
-            rows={"train": len(prepared.train), **{name: len(part) for name, part in parts.items()}},
-            parameters={**PARAMETERS, "max_rounds": MAX_ROUNDS, "patience_rounds": PATIENCE_ROUNDS},
-            rounds=booster.num_boosted_rounds(),
+            evidence=gathered,
+            metrics=found.metrics,
+            confusion=found.confusion,
+            trades=found.trades,
+            rows={name: len(rows) for name, rows in prepared.rows.items()},
+            parameters={**model.parameters, "class_weights": str(job.class_weights)},
+            rounds=model.rounds,
             parity=exported.parity,
-            notes=(*prepared.notes, *champion_note),
+            notes=(*_missing(job), *prepared.usable.notes, *prepared.columns.notes, *notes),
             seconds=clock.laps,
+            peak_memory_bytes=_peak_memory_bytes(),
         )
     )
 
 
-def _read(job: Job, directory: Path, name: SplitName) -> Split | Rejection:
-    file = job.splits[name]
-    return read_split(directory / file if file else None, name=name, symbol=job.symbol)
+def prepare(job: Job, directory: Path) -> Prepared | Rejection:
+    """The dataset beside the job, checked and laid down for the fit; or why no model can be trained on it."""
+    files: dict[SplitName, SplitFile] = {}
+    for name in SPLITS:
+        file = job.splits[name]
+        opened = open_split(
+            directory / file if file else None,
+            name=name,
+            symbol=job.symbol,
+            volatility=job.volatility_feature if job.target_type is TargetType.RISK_ADJUSTED else None,
+        )
+        if isinstance(opened, Rejection):
+            return opened
+        files[name] = opened
+    rows = usable(files["train"].split, files["validation"].split, files["test"].split, _rules(job))
+    if isinstance(rows, Rejection):
+        return rows
+    excluded = frozenset(job.excluded_features)
+    if wrong := named_like_labels(files["train"].split.names, excluded):
+        return wrong
+    seen, train = _seen(files["train"], rows, excluded, directory / "train.f32")
+    columns = choose(seen, sorted(excluded & set(files["train"].split.names)))
+    if isinstance(columns, Rejection):
+        return columns
+    return Prepared(
+        files=files,
+        usable=rows,
+        columns=columns,
+        rows={
+            "train": train,
+            "validation": lay(
+                files["validation"], rows.validation, columns.names, directory / "validation.f32"
+            ),
+            "test": lay(files["test"], rows.test, columns.names, directory / "test.f32"),
+        },
+    )
 
 
 def _rules(job: Job) -> Rules:
     return Rules(
+        target=job.target_type,
         horizon_s=job.horizon_s,
         min_train_rows=job.min_train_rows,
-        excluded=frozenset(job.excluded_features),
+        min_class_share=job.min_class_share,
         test_end_ns=round(job.test_end.timestamp()) * NANOSECONDS,
     )
 
 
-def _train(prepared: Prepared, job: Job) -> xgboost.Booster:
-    train = xgboost.QuantileDMatrix(prepared.train.features, prepared.train.classes, nthread=job.threads)
-    validation = xgboost.QuantileDMatrix(
-        prepared.validation.features, prepared.validation.classes, ref=train, nthread=job.threads
+# Each column of train is read once: looked at, and laid down where it says something.
+def _seen(train: SplitFile, rows: Usable, excluded: frozenset[str], path: Path) -> tuple[list[Facts], Rows]:
+    found: list[Facts] = []
+    with Layer(path) as layer:
+        for name in train.split.names:
+            if name in excluded:
+                continue
+            values = train.column(name, rows.train.kept)
+            found.append(facts(name, values, rows.train.target, rows.labels))
+            if not found[-1].is_dropped():
+                layer.add(values)
+    return found, Rows(rows.train, path, layer.columns)
+
+
+def _recipe(job: Job, prepared: Prepared) -> Recipe:
+    return Recipe(
+        model=job.model_type,
+        classes=len(prepared.usable.labels),
+        class_weights=job.class_weights,
+        medians=tuple(prepared.columns.medians[name] for name in prepared.columns.names),
+        seed=job.seed,
+        threads=job.threads,
     )
-    booster = xgboost.train(
-        {**PARAMETERS, "seed": job.seed, "nthread": job.threads},
-        train,
-        MAX_ROUNDS,
-        evals=[(validation, "validation")],
-        early_stopping_rounds=PATIENCE_ROUNDS,
-        verbose_eval=False,
-        callbacks=[_Progress()],
-    )
-    best = booster[: booster.best_iteration + 1]
-    best.set_param({"nthread": job.threads})
-    return best
-
-
-def _predict(booster: xgboost.Booster, part: Part) -> Floats:
-    if not len(part):
-        return np.empty((0, len(LABELS)))
-    return np.asarray(booster.inplace_predict(part.features, missing=np.nan), dtype=np.float64)
-
-
-def _trades(job: Job, parts: dict[str, Part], probabilities: dict[str, Floats]) -> dict[str, Trades]:
-    moved = {
-        name: moves(
-            part.at_ns,
-            part.price,
-            part.classes,
-            horizon_ns=round(job.horizon_s * NANOSECONDS),
-            least_move=job.label_threshold,
-        )
-        for name, part in parts.items()
-    }
-    enough = max(MIN_TRADES, round(job.min_trade_share * len(parts["validation"])))
-    chosen = choose(probabilities["validation"], moved["validation"], job.costs, min_trades=enough)
-    return {
-        "validation": chosen,
-        "test": trades(probabilities["test"], moved["test"], job.costs, threshold=chosen.threshold),
-    }
 
 
 def _evidence(
-    prepared: Prepared,
-    *,
-    probabilities: dict[str, Floats],
-    metrics: dict[str, dict[str, float]],
-    majority: int,
-    champion: Champion | None,
-    rng: np.random.Generator,
-) -> Evidence:
-    classes = prepared.test.classes
-    gained = (probabilities["test"].argmax(axis=1) == classes).astype(float) - (classes == majority)
-    test, validation = metrics.get("test", {}), metrics["validation"]
-    return Evidence(
-        rows=len(prepared.test),
-        effective_rows=len(prepared.test) / prepared.horizon_rows,
-        accuracy=test.get("accuracy", 0.0),
-        baseline_accuracy=test.get("baseline_accuracy", 0.0),
-        majority_label=LABELS[majority],
-        lift=interval_of_mean(gained, horizon_rows=prepared.horizon_rows, draws=rng),
-        direction=direction_lift(
-            probabilities["test"], classes, horizon_rows=prepared.horizon_rows, draws=rng
-        ),
-        roc_auc=test.get("roc_auc"),
+    job: Job, prepared: Prepared, found: Evaluated, directory: Path, rng: np.random.Generator
+) -> tuple[Evidence, tuple[str, ...]]:
+    write_rows(directory / ROWS, found.scored)
+    part = prepared.usable.test if found.source == "test" else prepared.usable.validation
+    rival, notes = champion(job, prepared.files[found.source], part, prepared.usable.labels, directory)
+    validation = found.metrics["validation"]
+    gathered = evidence(
+        found.scored,
+        source=found.source,
+        horizon_rows=prepared.usable.horizon_rows,
+        majority_label=prepared.usable.majority(),
+        roc_auc=found.metrics[found.source].get("roc_auc"),
         validation_lift=validation["accuracy"] - validation["baseline_accuracy"],
-        champion=champion,
+        validation_effective_rows=len(prepared.usable.validation) / prepared.usable.horizon_rows,
+        champion=rival,
+        draws=rng,
     )
-
-
-def _champion(job: Job, test: Split, prepared: Prepared) -> tuple[Champion | None, tuple[str, ...]]:
-    file = job.champion
-    if file is None or not len(prepared.test):
-        return None, ()
-    try:
-        accuracy = _accuracy_of(file, job, test, prepared)
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it cannot hold its place
-        return None, (f"champion {file.version} could not be scored: {error}",)
-    return Champion(version=file.version, accuracy=accuracy), ()
-
-
-def _accuracy_of(file: ChampionFile, job: Job, test: Split, prepared: Prepared) -> float:
-    artifact = read_verified(Path(file.root), file.version, file.sha256)
-    manifest = artifact.manifest
-    if (manifest.horizon_s, manifest.symbol, manifest.labels) != (job.horizon_s, job.symbol, LABELS):
-        raise Unusable("it answers another question")
-    rows = _columns_of(manifest, test)[np.isin(test.at_ns, prepared.test.at_ns)]
-    raw = score(artifact.onnx, rows, output_name=manifest.output_name)
-    return float(np.mean(calibrated(raw, manifest.calibration).argmax(axis=1) == prepared.test.classes))
-
-
-def _columns_of(manifest: Manifest, test: Split) -> npt.NDArray[np.float32]:
-    found = {name: index for index, name in enumerate(test.names)}
-    rows = np.full((len(test), len(manifest.features)), np.nan, np.float32)
-    for column, name in enumerate(manifest.features):
-        if name in found:
-            rows[:, column] = test.features[:, found[name]]
-    return rows
+    return gathered, notes
 
 
 def _manifest(
     job: Job,
     prepared: Prepared,
     *,
+    model: Model,
     exported: Exported,
-    tables: tuple[tuple[tuple[float, float], ...], ...],
-    threshold: float,
-    rates: Floats,
-    metrics: dict[str, dict[str, float]],
+    interpretation: Interpretation,
+    found: Evaluated,
 ) -> Manifest:
+    labels, train = prepared.usable.labels, prepared.usable.train
+    rates = np.bincount(train.classes, minlength=len(labels)) / len(train)
     return Manifest(
         version=UNNUMBERED,
         strategy_id=job.strategy_id,
         symbol=job.symbol,
-        model_type="xgboost",
-        task="classification",
-        target="classification",
-        features=prepared.names,
-        optional_features=prepared.optional,
-        medians=prepared.medians,
-        labels=LABELS,
-        output_name=OUTPUT_NAME,
+        model_type=job.model_type.value,
+        task="classification" if labels else "regression",
+        target=job.target_type.value,
+        volatility_feature=job.volatility_feature if job.target_type is TargetType.RISK_ADJUSTED else None,
+        features=prepared.columns.names,
+        optional_features=prepared.columns.optional,
+        medians=prepared.columns.medians,
+        labels=labels,
+        class_returns=class_returns(job, prepared.usable) if labels else (),
+        output_name=_recipe(job, prepared).output_name(),
         horizon_s=job.horizon_s,
-        threshold=threshold,
-        calibration=tables,
-        class_rates=tuple(rates.tolist()),
-        baselines={name: figures["baseline_accuracy"] for name, figures in metrics.items()},
+        label_threshold=job.label_threshold if labels else 0.0,
+        threshold=found.threshold(),
+        calibration=interpretation.calibration,
+        sign_confidence=interpretation.sign_confidence,
+        class_rates=tuple(rates.tolist()) if labels else (),
+        baselines=_baselines(found.metrics),
         dataset_id=job.dataset_id,
         dataset_sha256=job.dataset_sha256,
         feature_registry_version=job.feature_registry_version,
-        libraries={
-            name: importlib.metadata.version(name) for name in ("numpy", "onnx", "onnxmltools", "onnxruntime")
-        }
-        | {"xgboost": xgboost.__version__},
+        libraries={name: importlib.metadata.version(name) for name in ("numpy", "onnx", "onnxruntime")}
+        | model.libraries,
         golden=exported.golden,
         trained_at=datetime.now(UTC),
     )
+
+
+def _missing(job: Job) -> tuple[str, ...]:
+    return tuple(f"{split}: missing ({reason})" for split, reason in job.missing.items())
+
+
+def _baselines(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    return {name: figures["baseline_accuracy"] for name, figures in metrics.items()}
 
 
 class _Clock:
@@ -308,12 +277,12 @@ class _Clock:
         self.laps[name], self._since = round(now - self._since, 3), now
 
 
-class _Progress(xgboost.callback.TrainingCallback):
-    def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
-        if epoch % PROGRESS_EVERY_ROUNDS == 0:
-            (score_by_round,) = evals_log["validation"].values()
-            _say(stage="fit", round=epoch, log_loss=float(score_by_round[-1]))
-        return False
+def _peak_memory_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _progress(round_: int, score: float) -> None:
+    _say(stage="fit", round=round_, score=score)
 
 
 def _say(**progress: object) -> None:
@@ -322,7 +291,8 @@ def _say(**progress: object) -> None:
 
 
 def _end_with_the_trainer() -> None:
-    sys.stdin.buffer.read()
+    while os.read(sys.stdin.fileno(), 1024):  # unbuffered: its lock would be held at a regular end
+        pass
     os._exit(1)
 
 

@@ -5,7 +5,7 @@ of the run and the activation. The announcement is only a hint.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -20,14 +20,18 @@ from common.errors import Conflict
 from common.model_registry import Active, MetricType, NewMetric, NewVersion
 from common.training_runs import Run, State
 from trainer import runs
-from trainer.core.promotion import Decision, judge
+from trainer.core.promotion import Decision, Evidence, Rules, judge
 from trainer.events import Event
 from trainer.job import ONNX, UBJ, Fitted, Job
+from trainer.recipes import recipe_of
+from trainer.scored_rows import ROWS
 from trainer.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 ACTOR = "trainer"
+SUMMED = ("trades", "win_rate", "expectancy", "profit_factor", "sharpe", "max_drawdown")
+"""What of a split's trades stands in the quality table; a figure without a value is left out."""
 
 
 class Registration:
@@ -46,7 +50,11 @@ class Registration:
         `epoch` is the strategy's when its champion was read: a later one leaves the version inactive. Where
         the run is not ours any more nothing is stored.
         """
-        decision = judge(fitted.evidence, self._settings.promotion())
+        rules = self._settings.of_strategy(run.strategy_id).promotion()
+        decision = judge(fitted.evidence, rules)
+        metrics, refused = _holdable(_metrics(fitted))
+        for reason in refused:
+            log.warning(Event.METRIC_REFUSED, reason=reason)
         async with self._engine.begin() as connection:
             version = await model_registry.next_version(connection)
         sha256 = await asyncio.to_thread(self._write, version, fitted, directory)
@@ -61,34 +69,37 @@ class Registration:
             training_config=_config(job, fitted),
             verdict=decision.verdict,
             verdict_sentence=decision.sentence,
-            evidence=self._evidence(fitted),
+            evidence={**_evidence(fitted, rules, decision), "figures_refused": refused},
             run_id=run.run_id,
         )
+        stored = _Stored(run=run, new=new, fitted=fitted, metrics=metrics)
         try:
-            active = await self._store(run, new, fitted, decision, epoch if decision.activate else None)
+            active = await self._store(stored, epoch if decision.activate else None)
         except Conflict as conflict:
             log.warning(Event.VERSION_NOT_ACTIVATED, version=version, reason=str(conflict))
             sentence = f"{decision.sentence}; not activated: {conflict}"
             new = msgspec.structs.replace(new, verdict_sentence=sentence)
-            active = await self._store(run, new, fitted, decision, None)
+            active = await self._store(msgspec.structs.replace(stored, new=new), None)
         if active:
             await self._announce(active)
 
     def _write(self, version: str, fitted: Fitted, directory: Path) -> str:
+        names = [ONNX, UBJ]
+        if fitted.evidence.source == "test":  # rows that stopped and calibrated the fit prove nothing later
+            names.append(ROWS)
         return artifacts.write(
             self._settings.model_storage_path,
             version,
             msgspec.structs.replace(fitted.manifest, version=version),
-            {artifacts.MODEL: (directory / ONNX).read_bytes(), UBJ: (directory / UBJ).read_bytes()},
+            {name: (directory / name).read_bytes() for name in names if (directory / name).exists()},
         )
 
-    async def _store(
-        self, run: Run, new: NewVersion, fitted: Fitted, decision: Decision, epoch: int | None
-    ) -> Active | None:
+    async def _store(self, stored: "_Stored", epoch: int | None) -> Active | None:
+        run, new, fitted = stored.run, stored.new, stored.fitted
         figures = {
             **(run.figures or {}),
-            "verdict": decision.verdict,
-            "metrics": fitted.metrics,
+            "verdict": new.verdict,
+            "metrics": _as_json(fitted.metrics),
             "rows": fitted.rows,
             "seconds": fitted.seconds,
         }
@@ -105,7 +116,9 @@ class Registration:
             if not ours:
                 log.warning(Event.TRAINING_SUPERSEDED, version=new.version)
                 return None
-            await model_registry.add(connection, new, list(_metrics(fitted)))
+            await model_registry.add(connection, new, stored.metrics)
+            if rescored := _rescored(fitted):
+                await model_registry.add_metrics(connection, *rescored)
             if epoch is not None:
                 active = await model_registry.activate(
                     connection,
@@ -120,6 +133,7 @@ class Registration:
             version=new.version,
             verdict=new.verdict,
             sentence=new.verdict_sentence,
+            judged_on=fitted.evidence.source,
         )
         return active
 
@@ -128,22 +142,39 @@ class Registration:
         announcement = model_registry.announced(active, tracing.current())
         await bus.announce(self._broker, topology.MODEL_ACTIVATED, announcement)
 
-    def _evidence(self, fitted: Fitted) -> dict[str, Any]:
-        return {
-            "policy": self._settings.model_promotion_policy.value,
-            "rules": msgspec.to_builtins(self._settings.promotion()),
-            **msgspec.to_builtins(fitted.evidence),
-            "trades": msgspec.to_builtins(fitted.trades),
-            "rows_by_split": fitted.rows,
-            "parity": msgspec.to_builtins(fitted.parity),
-            "notes": list(fitted.notes),
-            "seconds": fitted.seconds,
-            "judged_at": datetime.now(UTC).isoformat(),
-        }
+
+class _Stored(msgspec.Struct, frozen=True, kw_only=True):
+    run: Run
+    new: NewVersion
+    fitted: Fitted
+    metrics: list[NewMetric]
+
+
+def _evidence(fitted: Fitted, rules: Rules, decision: Decision) -> dict[str, Any]:
+    return {
+        "policy": rules.policy.value,
+        "rules": msgspec.to_builtins(rules),
+        **_as_json(fitted.evidence),
+        "effective_rows_needed": decision.effective_rows_needed,
+        "trades_by_split": _as_json(fitted.trades),
+        "rows_by_split": fitted.rows,
+        "confusion": msgspec.to_builtins(fitted.confusion),
+        "parity": msgspec.to_builtins(fitted.parity),
+        "notes": list(fitted.notes),
+        "seconds": fitted.seconds,
+        "peak_memory_bytes": fitted.peak_memory_bytes,
+        "judged_at": datetime.now(UTC).isoformat(),
+    }
+
+
+# What is no number is null: JSONB knows no NaN.
+def _as_json(value: object) -> Any:
+    return msgspec.json.decode(msgspec.json.encode(value))
 
 
 def _config(job: Job, fitted: Fitted) -> dict[str, Any]:
     return {
+        "recipe": recipe_of(job),
         "parameters": fitted.parameters,
         "rounds": fitted.rounds,
         "seed": job.seed,
@@ -158,36 +189,65 @@ def _config(job: Job, fitted: Fitted) -> dict[str, Any]:
     }
 
 
+def _holdable(metrics: Iterable[NewMetric]) -> tuple[list[NewMetric], list[str]]:
+    held, refused = [], []
+    for metric in metrics:
+        if reason := model_registry.unholdable(metric):
+            refused.append(f"{metric.dataset_split} {reason}")
+        else:
+            held.append(metric)
+    return held, refused
+
+
 def _metrics(fitted: Fitted) -> Iterator[NewMetric]:
     splits: tuple[Literal["validation", "test"], ...] = ("validation", "test")
     for split in splits:
-        rows = fitted.rows[split]
-        if not rows:
+        if not fitted.rows[split]:
             continue
-        acted = fitted.trades[split]
+        acted = msgspec.structs.asdict(fitted.trades[split])
+        figures = dict(fitted.metrics[split])
+        if split == fitted.evidence.source:
+            figures |= _proven(fitted.evidence)
         by_type: dict[MetricType, dict[str, float]] = {
-            "classification": dict(fitted.metrics[split]),
-            "trading_performance": {
-                "trades": float(acted.trades),
-                "win_rate": acted.win_rate,
-                "expectancy": acted.expectancy,
-            },
+            fitted.manifest.task: figures,
+            "trading_performance": {name: acted[name] for name in SUMMED if acted[name] is not None},
         }
-        if split == "test":
-            lift = fitted.evidence.lift
-            by_type["classification"] |= {
-                "lift": lift.mean,
-                "lift_lower": lift.lower,
-                "lift_upper": lift.upper,
-                "direction_lift": fitted.evidence.direction.mean,
-                "direction_lift_lower": fitted.evidence.direction.lower,
-            }
-        for metric_type, figures in by_type.items():
-            for name, value in figures.items():
+        for metric_type, named in by_type.items():
+            for name, value in named.items():
                 yield NewMetric(
                     metric_name=name,
-                    metric_value=value,
+                    metric_value=float(value),
                     metric_type=metric_type,
                     dataset_split=split,
-                    evaluation_dataset_size=rows,
+                    evaluation_dataset_size=fitted.rows[split],
                 )
+
+
+def _proven(evidence: Evidence) -> dict[str, float]:
+    return {
+        "lift": evidence.own_lift.mean,
+        "lift_lower": evidence.own_lift.lower,
+        "lift_upper": evidence.own_lift.upper,
+        "direction_lift": evidence.own_direction.mean,
+        "direction_lift_lower": evidence.own_direction.lower,
+        "pooled_lift": evidence.lift.mean,
+        "pooled_lift_lower": evidence.lift.lower,
+        "pooled_direction_lift": evidence.direction.mean,
+        "pooled_direction_lift_lower": evidence.direction.lower,
+        "pooled_effective_rows": evidence.effective_rows,
+    }
+
+
+# How good the active version still is: its newest figure, on rows that came after its promotion.
+def _rescored(fitted: Fitted) -> tuple[str, list[NewMetric]] | None:
+    champion = fitted.evidence.champion
+    if champion is None:
+        return None
+    metric = NewMetric(
+        metric_name="accuracy",
+        metric_value=champion.accuracy,
+        metric_type=fitted.manifest.task,
+        dataset_split=fitted.evidence.source,
+        evaluation_dataset_size=fitted.evidence.own_rows,
+    )
+    return champion.version, [metric]

@@ -3,6 +3,9 @@
 Each step takes a row (SKIP LOCKED), which adds one to its fence; what the step found is stored only while the
 row still has that fence. A lease says until when nobody else takes it; on a run that nobody works on it is
 the pause before the next step. All times are the database's.
+
+What holds for all trainers together (one build at a time, so many fits at a time) is counted and taken under
+a lock of the transaction, so it holds for any number of them.
 """
 
 from contextlib import AbstractContextManager
@@ -15,8 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common import tracing
 from common import training_runs as queue
-from common.tables import training_runs
-from common.training_runs import UNFINISHED, Run, State, run_of
+from common.tables import positions, training_runs
+from common.training_runs import UNFINISHED, Run, State, run_of, turn
 from trainer.core.triggers import History
 
 LEASE_S = 15.0
@@ -24,22 +27,39 @@ LEASE_S = 15.0
 MAX_ATTEMPTS = 3
 """Fits begun for one run before it is given up."""
 
+_BUILDS_LOCK = 0x6275696C
+_FITS_LOCK = 0x66697473
+"""Held while what is under way is counted and the next is taken."""
+
 _columns = training_runs.c
+_other = training_runs.alias()
 _free = or_(_columns.lease_until.is_(None), _columns.lease_until < func.now())
-_urgency = case({"CRITICAL": 0, "HIGH": 1}, value=_columns.priority, else_=2)
+# A cancelled run whose trainer has not let go of it yet may still have its child process.
+_occupies = or_(
+    _other.c.state == State.RUNNING,
+    and_(_other.c.state == State.CANCELLED, _other.c.lease_until > func.now()),
+)
+# Between the taking and the answer of the Feature Service a build may have begun.
+_builds = or_(
+    _other.c.state == State.BUILDING,
+    and_(_other.c.state == State.REQUESTED, _other.c.owner.is_not(None), _other.c.lease_until > func.now()),
+)
 
 
-async def take_requested(connection: AsyncConnection, *, owner: str, build_timeout_s: float) -> Run | None:
-    """The next run to request a dataset for, leased; None while a dataset is being built.
+async def take_requested(
+    connection: AsyncConnection, *, owner: str, lease_s: float, build_timeout_s: float
+) -> Run | None:
+    """The next run to request a dataset for, leased; None while any trainer has one built.
 
     Its first taking starts the time that the dataset may need.
     """
-    other = training_runs.alias()
+    await connection.execute(select(func.pg_advisory_xact_lock(_BUILDS_LOCK)))
     return await _take(
         connection,
         _columns.state == State.REQUESTED,
-        ~exists(select(other.c.run_id).where(other.c.state == State.BUILDING)),
+        ~exists(select(_other.c.run_id).where(_builds)),
         owner=owner,
+        lease_s=lease_s,
         dataset_deadline=func.coalesce(_columns.dataset_deadline, _in(build_timeout_s)),
         started_at=func.coalesce(_columns.started_at, func.now()),
     )
@@ -50,22 +70,66 @@ async def take_building(connection: AsyncConnection, *, owner: str) -> Run | Non
     return await _take(connection, _columns.state == State.BUILDING, owner=owner)
 
 
-async def take_ready(connection: AsyncConnection, *, owner: str) -> Run | None:
-    """The next run to train, running and leased; no strategy has two at once."""
-    other = training_runs.alias()
+async def take_ready(connection: AsyncConnection, *, owner: str, max_parallel: int) -> Run | None:
+    """The next run to train, running and leased; None while `max_parallel` of all trainers run.
+
+    No strategy has two at once.
+    """
+    await connection.execute(select(func.pg_advisory_xact_lock(_FITS_LOCK)))
+    running = select(func.count()).select_from(_other).where(_occupies).scalar_subquery()
     return await _take(
         connection,
         _columns.state == State.READY,
-        ~exists(
-            select(other.c.run_id).where(
-                other.c.strategy_id == _columns.strategy_id, other.c.state == State.RUNNING
-            )
-        ),
+        running < max_parallel,
+        ~exists(select(_other.c.run_id).where(_other.c.strategy_id == _columns.strategy_id, _occupies)),
         owner=owner,
         state=State.RUNNING,
         attempts=_columns.attempts + 1,
         reason=None,
     )
+
+
+async def defer(connection: AsyncConnection) -> tuple[list[str], bool]:
+    """Symbols with an open position, and whether a run learned only now that it waits for them.
+
+    The time that a waiting run's dataset may need starts anew afterwards.
+    """
+    found = await connection.scalars(
+        select(positions.c.asset).where(positions.c.size != 0).distinct().order_by(positions.c.asset)
+    )
+    symbols = list(found)
+    if not symbols:
+        return [], False
+    reason = f"positions are open in {', '.join(symbols)} (TRAINING_DEFER_WHILE_POSITIONS_OPEN)"
+    told = await connection.execute(
+        update(training_runs)
+        .where(_columns.state == State.REQUESTED, _free, _columns.reason.is_distinct_from(reason))
+        .values(reason=reason, dataset_deadline=None, updated_at=func.now())
+    )
+    return symbols, bool(told.rowcount)
+
+
+async def begin_building(
+    connection: AsyncConnection, run: Run, *, dataset_id: UUID, figures: dict[str, Any], pause_s: float
+) -> bool:
+    """The run waits for its dataset; False where it is not ours any more.
+
+    Whoever else has asked in vain gets its time anew: while this one is built nobody is answered.
+    """
+    ours = await move(
+        connection,
+        run,
+        pause_s=pause_s,
+        state=State.BUILDING,
+        dataset_id=dataset_id,
+        figures=figures,
+        reason=None,
+    )
+    if ours:
+        await connection.execute(
+            update(training_runs).where(_columns.state == State.REQUESTED).values(dataset_deadline=None)
+        )
+    return ours
 
 
 async def move(connection: AsyncConnection, run: Run, *, pause_s: float = 0.0, **values: Any) -> bool:
@@ -90,6 +154,25 @@ async def finish(connection: AsyncConnection, run: Run, state: State, **values: 
 async def hold(connection: AsyncConnection, run: Run, progress: dict[str, Any]) -> bool:
     """The lease starts anew; False where the run is not ours any more."""
     return await _store(connection, run, lease_until=_in(LEASE_S), progress=progress)
+
+
+async def lost(connection: AsyncConnection, run: Run) -> bool:
+    """Whether somebody took the run over or cancelled it; our own end of it is no loss."""
+    fence = await connection.scalar(select(_columns.fence).where(_columns.run_id == run.run_id))
+    return bool(fence != run.fence)
+
+
+async def let_go(connection: AsyncConnection, run: Run) -> None:
+    """A cancelled run of ours takes no place any more: its child process is gone."""
+    await connection.execute(
+        update(training_runs)
+        .where(
+            _columns.run_id == run.run_id,
+            _columns.state == State.CANCELLED,
+            _columns.fence == run.fence + 1,
+        )
+        .values(owner=None, lease_until=None)
+    )
 
 
 async def mark_ready(connection: AsyncConnection, dataset_id: UUID) -> bool:
@@ -119,6 +202,8 @@ async def recover(connection: AsyncConnection) -> list[Run]:
             state=case((again, State.READY), else_=State.FAILED),
             finished_at=case((again, None), else_=func.now()),
             reason=func.concat("its trainer went silent, attempt ", _columns.attempts, f" of {MAX_ATTEMPTS}"),
+            recoveries=_columns.recoveries + 1,
+            progress=None,
             owner=None,
             lease_until=None,
             fence=_columns.fence + 1,
@@ -161,16 +246,20 @@ async def has_unfinished(connection: AsyncConnection, strategy_id: str) -> bool:
 
 
 async def history(connection: AsyncConnection, strategy_id: str) -> tuple[History, datetime]:
-    """The strategy's runs that ended without a version, and the database's time."""
-    fruitless = and_(_columns.strategy_id == strategy_id, _columns.version.is_(None))
+    """What the strategy's versions and runs tell of its trainings, and the database's time."""
+    last_trained_at = (await queue.last_trainings(connection)).get(strategy_id)
+    fruitless = and_(_columns.version.is_(None), _columns.finished_at.is_not(None))
+    if last_trained_at is not None:
+        fruitless = and_(fruitless, _columns.finished_at > last_trained_at)
     row = (
         await connection.execute(
             select(func.count(), func.max(_columns.finished_at), func.now()).where(
-                fruitless, _columns.finished_at.is_not(None)
+                _columns.strategy_id == strategy_id, fruitless
             )
         )
     ).one()
-    return History(fruitless=row[0], last_finished_at=row[1]), row[2]
+    found = History(last_trained_at=last_trained_at, fruitless=row[0], last_fruitless_at=row[1])
+    return found, row[2]
 
 
 async def unfinished_ids(connection: AsyncConnection) -> set[str]:
@@ -184,12 +273,16 @@ def bound(run: Run) -> AbstractContextManager[None]:
 
 
 async def _take(
-    connection: AsyncConnection, *wanted: ColumnElement[bool], owner: str, **values: Any
+    connection: AsyncConnection,
+    *wanted: ColumnElement[bool],
+    owner: str,
+    lease_s: float = LEASE_S,
+    **values: Any,
 ) -> Run | None:
     chosen = (
         select(_columns.run_id)
         .where(_free, *wanted)
-        .order_by(_urgency, _columns.requested_at)
+        .order_by(*turn(), _columns.run_id)
         .limit(1)
         .with_for_update(skip_locked=True, of=training_runs)
     )
@@ -198,7 +291,7 @@ async def _take(
         .where(_columns.run_id == chosen.scalar_subquery())
         .values(
             owner=owner,
-            lease_until=_in(LEASE_S),
+            lease_until=_in(lease_s),
             fence=_columns.fence + 1,
             updated_at=func.now(),
             **values,

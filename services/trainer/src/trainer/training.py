@@ -1,7 +1,8 @@
 """From a dataset to a version: download, fit in a child process, judge, register, announce.
 
 A run that is being trained belongs to this process by a lease that its heart-beat renews. Whatever ends the
-fit before its time hands the run back or ends it; a result is stored only while the run is still ours.
+fit before its time stops the child process and hands the run back or ends it; a result is stored only while
+the run is still ours.
 """
 
 import asyncio
@@ -27,38 +28,54 @@ from trainer.core.dataset import Rejection
 from trainer.datasets import Datasets
 from trainer.events import Event
 from trainer.job import ChampionFile, Fitted, Job, SplitName
+from trainer.recipes import with_evidence
 from trainer.registration import Registration
+from trainer.retention import check_room
 from trainer.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-HEART_BEAT_S = runs.LEASE_S / 3
+HEART_BEAT_S = 2.0
+"""How often a lease is renewed, and how soon a cancelled fit is noticed, in seconds."""
 RETRY_PAUSE_S = 5.0
 """Pause before a broken-off fit is begun again, in seconds."""
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 
 class Training:
-    """Trains the runs whose dataset is ready, one after the other."""
+    """Trains the runs whose dataset is ready: one a tick, and ticks may overlap."""
 
     def __init__(
-        self, settings: Settings, engine: AsyncEngine, broker: RabbitBroker, datasets: Datasets, *, owner: str
+        self,
+        settings: Settings,
+        engine: AsyncEngine,
+        broker: RabbitBroker,
+        datasets: Datasets,
+        *,
+        owner: str,
+        fit: child.Fit = child.fit,
     ) -> None:
         self._settings = settings
         self._engine = engine
         self._datasets = datasets
         self._owner = owner
+        self._fit = fit
         self._registration = Registration(settings, engine, broker)
 
-    async def tick(self) -> None:
-        """Silent trainers' runs wait again, and the next run is trained to its end."""
+    async def recover(self) -> None:
+        """Runs of trainers that went silent wait again, or have failed after the last attempt."""
         async with self._engine.begin() as connection:
             recovered = await runs.recover(connection)
         for run in recovered:
             event = Event.TRAINING_FAILED if run.state is State.FAILED else Event.TRAINING_RECOVERED
             log.warning(event, run_id=str(run.run_id), reason=run.reason)
+
+    async def tick(self) -> None:
+        """The next run, if there is one and room for it, was trained to its end."""
         async with self._engine.begin() as connection:
-            taken = await runs.take_ready(connection, owner=self._owner)
+            taken = await runs.take_ready(
+                connection, owner=self._owner, max_parallel=self._settings.max_parallel_training
+            )
         if taken:
             with runs.bound(taken):
                 log.info(Event.TRAINING_STARTED, dataset_id=str(taken.dataset_id), attempt=taken.attempts)
@@ -66,11 +83,13 @@ class Training:
 
     async def sweep(self) -> None:
         """Nothing is left on disk of runs that ended and versions that were never registered."""
+        # Looked at before it is asked what is needed: what comes in between is left alone.
+        found = await asyncio.to_thread(_datasets_in, self._datasets_path())
         async with self._engine.connect() as connection:
             known = await model_registry.names(connection)
             needed = await runs.unfinished_ids(connection)
         removed = await asyncio.to_thread(artifacts.sweep, self._settings.model_storage_path, known)
-        removed += await asyncio.to_thread(_sweep_datasets, self._datasets_path(), needed)
+        removed += await asyncio.to_thread(_remove, [path for path in found if path.name not in needed])
         if removed:
             log.info(Event.LEFTOVERS_REMOVED, names=removed)
 
@@ -84,7 +103,10 @@ class Training:
             if work.done():
                 work.result()
             elif beat.done():
+                await _ended(work)
                 log.warning(Event.TRAINING_SUPERSEDED)
+                async with self._engine.begin() as connection:
+                    await runs.let_go(connection, run)
             else:
                 await _ended(work)
                 await self._finish(
@@ -107,12 +129,13 @@ class Training:
         try:
             directory = await asyncio.to_thread(self._fresh_directory, run)
             progress |= {"stage": "download"}
+            await asyncio.to_thread(check_room, self._settings)
             job, epoch = await self._job(run, directory)
-            result = await child.fit(job, directory, progress.update)
+            result = await self._fit(job, directory, progress.update)
             if result.rejection:
                 await self._reject(run, result.rejection)
             elif result.fitted:
-                await self._log_missing_test(run, result.fitted)
+                self._log_missing_test(job, result.fitted)
                 await self._registration.complete(
                     run, result.fitted, directory, job=job, epoch=epoch, seconds=time.monotonic() - since
                 )
@@ -125,11 +148,9 @@ class Training:
 
     async def _job(self, run: Run, directory: Path) -> tuple[Job, int]:
         assert run.dataset_id is not None
-        settings, notes = self._settings, msgspec.convert(run.figures, BuildNotes, strict=False)
-        hashes = {
-            name: await self._datasets.download(run.dataset_id, name, directory / f"{name}.parquet")
-            for name in SPLITS
-        }
+        settings = self._settings.of_strategy(run.strategy_id)
+        notes = msgspec.convert(run.figures, BuildNotes, strict=False)
+        fetched = await self._datasets.fetch(run.dataset_id, directory)
         async with self._engine.connect() as connection:
             active = await model_registry.active_for(connection, run.strategy_id)
         champion = None
@@ -141,28 +162,35 @@ class Training:
             strategy_id=run.strategy_id,
             symbol=run.symbol,
             dataset_id=str(run.dataset_id),
-            splits={name: f"{name}.parquet" if sha256 else None for name, sha256 in hashes.items()},
-            dataset_sha256={name: sha256 for name, sha256 in hashes.items() if sha256},
+            splits={name: f"{name}.parquet" if name in fetched.sha256 else None for name in SPLITS},
+            missing=fetched.missing,
+            dataset_sha256=fetched.sha256,
             feature_registry_version=notes.feature_registry_version,
+            model_type=settings.model_type,
+            target_type=settings.model_target_type,
+            class_weights=settings.model_class_weights,
+            volatility_feature=settings.model_volatility_feature,
             horizon_s=settings.model_prediction_horizon_seconds,
             label_threshold=settings.model_classification_threshold,
             test_end=notes.periods.test.end,
             min_train_rows=settings.model_training_min_dataset_size,
+            min_class_share=settings.model_training_min_class_share,
             excluded_features=settings.model_excluded_features,
             costs=settings.costs(),
             min_trade_share=settings.model_threshold_min_trade_share,
+            probability_lead=settings.signal_probability_lead,
             seed=settings.model_random_seed,
             threads=settings.model_training_threads,
             champion=champion,
         )
-        return job, active.epoch if active else 0
+        return await with_evidence(self._engine, job, settings), active.epoch if active else 0
 
     async def _beat(self, run: Run, progress: dict[str, Any]) -> None:
         while True:
             await asyncio.sleep(HEART_BEAT_S)
             try:
                 async with self._engine.begin() as connection:
-                    if not await runs.hold(connection, run, progress):
+                    if not await runs.hold(connection, run, progress) and await runs.lost(connection, run):
                         return
             except Exception as error:  # noqa: BLE001 - the fence decides in the end, whatever is wrong now
                 log.warning(Event.HEART_BEAT_MISSED, reason=f"{type(error).__name__}: {error}")
@@ -194,9 +222,10 @@ class Training:
         else:
             log.error(Event.TRAINING_FAILED, reason=values["reason"])
 
-    async def _log_missing_test(self, run: Run, fitted: Fitted) -> None:
+    def _log_missing_test(self, job: Job, fitted: Fitted) -> None:
         if not fitted.rows["test"]:
-            log.warning(Event.TEST_SPLIT_MISSING, dataset_id=str(run.dataset_id), reason="empty_split")
+            reason = job.missing.get("test", "empty_split")
+            log.warning(Event.TEST_SPLIT_MISSING, dataset_id=job.dataset_id, symbol=job.symbol, reason=reason)
 
     def _fresh_directory(self, run: Run) -> Path:
         directory = self._directory(run)
@@ -211,11 +240,14 @@ class Training:
         return self._settings.feature_service_dataset_storage_path
 
 
-def _sweep_datasets(root: Path, needed: set[str]) -> list[str]:
-    removed = [entry.name for entry in root.glob("*-*-*-*-*") if entry.name not in needed]
-    for name in removed:
-        shutil.rmtree(root / name, ignore_errors=True)
-    return sorted(removed)
+def _datasets_in(root: Path) -> list[Path]:
+    return sorted(root.glob("*-*-*-*-*"))
+
+
+def _remove(directories: list[Path]) -> list[str]:
+    for directory in directories:
+        shutil.rmtree(directory, ignore_errors=True)
+    return [directory.name for directory in directories]
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

@@ -4,6 +4,7 @@ One table per class (one against the rest): points (raw, observed) in rising ord
 outside. The trainer fits and evaluates with the function that inference serves with.
 """
 
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 
@@ -18,14 +19,16 @@ def calibrate(probabilities: Sequence[float], tables: Sequence[Table]) -> tuple[
     """
     if not tables:
         return tuple(probabilities)
-    mapped = [_interpolate(raw, table) for raw, table in zip(probabilities, tables, strict=True)]
-    total = sum(mapped)
+    mapped = [interpolate(raw, table) for raw, table in zip(probabilities, tables, strict=True)]
+    # Exact: the order of the classes must not decide.
+    total = math.fsum(mapped)
     if total == 0:
         return tuple(probabilities)
     return tuple(value / total for value in mapped)
 
 
-def _interpolate(raw: float, table: Table) -> float:
+def interpolate(raw: float, table: Table) -> float:
+    """What `table` says of `raw`: linear between its points, flat outside. NaN stays NaN."""
     if raw != raw:  # noqa: PLR0124 - NaN is the one value that is not itself
         return raw
     after = bisect_right(table, raw, key=lambda point: point[0])

@@ -6,9 +6,14 @@ timestamps. Its fingerprint gives it away: every feature but the clock's own sta
 
 from collections.abc import Mapping
 
-_CLOCK_FEATURES = frozenset({"time_of_day_sin", "time_of_day_cos", "time_to_funding"})
+_TIME_OF_DAY = "time_of_day_"
+_TIME_TO_FUNDING = "time_to_funding"
 
 
 def fingerprint(features: Mapping[str, float]) -> dict[str, float]:
     """What of a vector only the market can change."""
-    return {name: value for name, value in features.items() if name not in _CLOCK_FEATURES}
+    return {
+        name: value
+        for name, value in features.items()
+        if name != _TIME_TO_FUNDING and not name.startswith(_TIME_OF_DAY)
+    }

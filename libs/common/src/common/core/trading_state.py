@@ -22,6 +22,20 @@ def scope_of(strategy_id: str) -> str:
     return f"strategy:{strategy_id}"
 
 
+UNKNOWN_AFTER_S = 60.0
+"""A state that could not be read for longer is not believed, in seconds."""
+
+
+def last_known(state: TradingState | None, read_ago_s: float) -> TradingState:
+    """What holds while the states cannot be read: the last one for a minute, then REDUCING at least.
+
+    `state` is the last one read, None where none ever was.
+    """
+    if state is None or not read_ago_s <= UNKNOWN_AFTER_S:
+        return max(state or TradingState.REDUCING, TradingState.REDUCING, key=list(TradingState).index)
+    return state
+
+
 def trading_state(
     stored: Mapping[str, TradingState], strategy_id: str, initial: TradingState
 ) -> TradingState:

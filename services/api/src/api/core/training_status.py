@@ -1,14 +1,15 @@
-"""Training status: what is being trained, what waits for it, and since when."""
+"""Training status: what is being trained, what waits for it and since when, what comes next by itself."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
-PRIORITIES = ("CRITICAL", "HIGH", "NORMAL")
-"""Most urgent first."""
+from common.core.training_queue import TrainingFigures, turn
+from common.core.training_schedule import Schedule, next_training
+
 WAITING = ("requested", "ready")
 """States in which a run waits for a trainer; `building` waits for the Feature Service."""
 
@@ -23,28 +24,24 @@ class TrainingRun(msgspec.Struct, frozen=True, kw_only=True):
     priority: str
     state: str
     requested_at: datetime
+    requested_by: str
     started_at: datetime | None
     finished_at: datetime | None
     dataset_id: UUID | None
+    attempts: int
+    """How often a fit was begun."""
+    recoveries: int
+    """How often it was taken over from a trainer that went silent."""
     reason: str | None
-    """Why it was rejected, failed or cancelled."""
+    """Why it ended as it did, or what it waits for."""
     figures: dict[str, Any] | None
     progress: dict[str, Any] | None
     version: str | None
     """The version that came of it."""
+    cancel_requested_at: datetime | None
+    cancel_actor: str | None
+    cancel_reason: str | None
     trace_id: str
-
-
-class TrainingFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """How the finished runs ended."""
-
-    total_runs: int
-    succeeded: int
-    rejected: int
-    failed: int
-    cancelled: int
-    average_duration_seconds: float | None
-    """Start to finish of those that succeeded; null: none did."""
 
 
 class TrainingStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +53,7 @@ class TrainingStatus(msgspec.Struct, frozen=True, kw_only=True):
     last_training: TrainingRun | None
     """The run that ended last, however it ended."""
     next_scheduled_training: datetime | None
-    """Null: nothing is scheduled."""
+    """When the next strategy with a version is due; null: none has one, and first trainings come unasked."""
     queue_size: int
     """Runs that wait for a trainer."""
     queue_wait_time_seconds: float | None
@@ -67,19 +64,27 @@ class TrainingStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def training_status(
-    unfinished: Sequence[TrainingRun], last: TrainingRun | None, figures: TrainingFigures, now: datetime
+    unfinished: Sequence[TrainingRun],
+    last: TrainingRun | None,
+    figures: TrainingFigures,
+    *,
+    scheduled: datetime | None,
+    now: datetime,
 ) -> TrainingStatus:
     """The status that follows from the runs that are `unfinished` and the one that ended `last`."""
     running = sorted(
         (run for run in unfinished if run.state == "running"), key=lambda run: run.started_at or now
     )
-    waiting = sorted((run for run in unfinished if run.state in WAITING), key=_turn)
+    waiting = sorted(
+        (run for run in unfinished if run.state in WAITING),
+        key=lambda run: turn(run.priority, run.requested_at, now),
+    )
     following = waiting[0] if waiting else None
     return TrainingStatus(
         is_training=bool(running),
         current_training=running[0] if running else None,
         last_training=last,
-        next_scheduled_training=None,
+        next_scheduled_training=scheduled,
         queue_size=len(waiting),
         queue_wait_time_seconds=(
             max((now - following.requested_at).total_seconds(), 0.0) if following else None
@@ -90,5 +95,13 @@ def training_status(
     )
 
 
-def _turn(run: TrainingRun) -> tuple[int, datetime]:
-    return PRIORITIES.index(run.priority), run.requested_at
+def next_scheduled(
+    schedules: Mapping[str, Schedule], last_trained_at: Mapping[str, datetime], now: datetime
+) -> datetime | None:
+    """When the first of the strategies that have a version is due; `now` where one is overdue."""
+    instants = [
+        max(now, next_training(schedule, last_trained_at[strategy_id]))
+        for strategy_id, schedule in schedules.items()
+        if strategy_id in last_trained_at
+    ]
+    return min(instants, default=None)

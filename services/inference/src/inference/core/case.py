@@ -12,6 +12,7 @@ import msgspec
 from common.core.rate_limit import Bucket, Rate
 from common.core.trading_state import TradingState
 from common.messages import FeatureVector, MarketSnapshot, Side
+from inference.core.snapshot import KnownPrice, SnapshotFeatures
 from inference.core.stream import Stream
 from inference.core.warmup import Proposal
 
@@ -25,7 +26,7 @@ class OpenOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Balance(msgspec.Struct, frozen=True, kw_only=True):
-    """The newest known free balance of the quote currency."""
+    """The newest known free balance: of the quote currency, or of the margin account."""
 
     available_quote: Decimal
     received_at: datetime
@@ -45,8 +46,17 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     state: TradingState
     open_orders: tuple[OpenOrder, ...]
     live_size: Decimal | None
-    """None: the Position Manager did not say."""
+    """None: the Position Manager did not say; `position_problem` says why."""
+    position_problem: str | None
+    booked_at: datetime | None
+    """When the Position Manager last changed its row; None: it has no row."""
+    newest_fill_at: datetime | None
+    """When the symbol's newest filled order was filled; None: no recent one."""
+    other_exposure_quote: Decimal | None
+    """Of all positions but the symbol's, at the newest known prices; None: unknown, or not asked for."""
     balance: Balance | None
+    margin: Balance | None
+    """What short entries spend; None: unknown, or not asked for."""
     instrument: Instrument | None
 
 
@@ -67,8 +77,12 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     newest_emitted: datetime | None
     """Timestamp of the newest vector that this strategy and symbol emitted a signal for."""
     last_signal: LastSignal | None
+    exit_latched: bool
+    """A position of the symbol is being closed."""
     reserved_quote: Decimal
-    """Spent by signals that the newest balance does not show yet."""
+    """Spent of the quote currency by buys that the newest balance does not show yet."""
+    reserved_margin_quote: Decimal
+    """Spent by signals of either side that the newest margin balance does not show yet."""
     hourly_notional: Decimal
     """Sum of entry amounts of the last hour, over the fleet."""
     bucket: Bucket
@@ -90,6 +104,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     slippage_rate: Decimal
     balance_margin: Decimal
     """Fraction of the free balance that may be used."""
+    max_position_ratio: Decimal
+    """Largest share of the exposure that one symbol may have, 0 to 1."""
+    max_exposure_quote: Decimal | None
+    """What that share is taken of; None: of all positions together."""
     max_order_notional: Decimal
     max_notional_per_hour: Decimal | None
     min_order_notional: Decimal
@@ -105,6 +123,9 @@ class Screening(msgspec.Struct, frozen=True, kw_only=True):
     """Up to and including every vector seen so far."""
     now: datetime
     limits: Limits
+    snapshot_features: SnapshotFeatures = msgspec.field(default_factory=SnapshotFeatures)
+    known_price: KnownPrice | None = None
+    """Of the symbol, where the vector's registry has no price."""
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,6 +146,11 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     def price(self) -> Decimal:
         """The vector's mid price."""
         return Decimal(repr(self.snapshot.price))
+
+    @property
+    def held_quote(self) -> Decimal:
+        """Value of the position at the vector's price, whatever its side; 0 where it is unknown."""
+        return abs(self.situation.live_size or Decimal(0)) * self.price
 
     @property
     def adds_exposure(self) -> bool:

@@ -6,7 +6,7 @@ shows the figures it compared. Comparisons say what must hold, so that NaN denie
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from decimal import ROUND_DOWN, Decimal
+from decimal import ROUND_DOWN, ROUND_FLOOR, Decimal
 
 from common.core import rate_limit
 from common.core.trading_state import TradingState
@@ -17,6 +17,7 @@ from inference.core.reasons import Reason
 _CENT = Decimal("0.01")
 _SATOSHI = Decimal("0.00000001")
 _LEFT_PENDING = ("pending", None)
+_BOOKING_PATIENCE = timedelta(seconds=60)
 
 
 def state(case: Case, amount: Decimal) -> Check:
@@ -59,6 +60,11 @@ def open_order(case: Case, amount: Decimal) -> Check:
     return Check(None if passes else Reason.OPEN_ORDER, facts)
 
 
+def closing(case: Case, amount: Decimal) -> Check:
+    """No position of the symbol is being closed: an entry would cancel the exit's order."""
+    return passes_if(not case.ledger.exit_latched, Reason.EXIT_IN_FLIGHT)
+
+
 def in_flight(case: Case, amount: Decimal) -> Check:
     """The symbol's previous signal left `pending` in orders, or has had its time."""
     last = case.ledger.last_signal
@@ -70,42 +76,84 @@ def in_flight(case: Case, amount: Decimal) -> Check:
     return passes_if(passes, Reason.SIGNAL_IN_FLIGHT, since_s=since_s, order_status=last.order_status)
 
 
+def position(case: Case, amount: Decimal) -> Check:
+    """The position is known, and the Position Manager has booked the symbol's newest fill."""
+    known = case.situation
+    facts: dict[str, object] = {
+        "live_size": None if known.live_size is None else plain(known.live_size),
+        "booked_at": instant(known.booked_at),
+        "newest_fill_at": instant(known.newest_fill_at),
+    }
+    if known.live_size is None:
+        return Check(Reason.POSITION_UNKNOWN, {**facts, "problem": known.position_problem})
+    if not _is_booked(case):
+        return Check(Reason.POSITION_UNKNOWN, {**facts, "problem": "the newest fill is not booked yet"})
+    return Check(None, facts)
+
+
 def holdings(case: Case, amount: Decimal) -> Check:
-    """The position is known, and a sell of a long stays within its value: beyond it a short would open."""
-    size = case.situation.live_size
-    if size is None:
-        return Check(Reason.POSITION_UNKNOWN, {"live_size": None})
-    if case.proposal.side == "buy":
-        return Check(None, {"live_size": plain(size)})
-    held_quote = (size * case.price).quantize(_SATOSHI, ROUND_DOWN)
-    facts = {"live_size": plain(size), "held_quote": plain(held_quote)}
-    if held_quote > 0:
-        return Check(None, facts, min(amount, held_quote))
-    return Check(None if case.limits.short_entries else Reason.WOULD_OPEN_SHORT, facts)
+    """What reduces a position stays within its value; a sell without a long needs SHORT_ENTRIES_ENABLED."""
+    facts = {"held_quote": plain(case.held_quote), "reduces": not case.adds_exposure}
+    if not case.adds_exposure:
+        return Check(None, facts, min(amount, case.held_quote.quantize(_SATOSHI, ROUND_DOWN)))
+    opens_short = case.proposal.side == "sell" and not case.limits.short_entries
+    return Check(Reason.WOULD_OPEN_SHORT if opens_short else None, facts)
 
 
 def balance(case: Case, amount: Decimal) -> Check:
     """What adds exposure fits into the free balance, after margin, reservations, fee and slippage."""
     if not case.adds_exposure:
         return Check(None, {"needed": False})
-    known = case.situation.balance
-    if known is None:
-        return Check(Reason.BALANCE_UNKNOWN, {"available_quote": None})
+    is_buy = case.proposal.side == "buy"
+    known = case.situation.balance if is_buy else case.situation.margin
+    reserved = case.ledger.reserved_quote if is_buy else case.ledger.reserved_margin_quote
+    of = "quote" if is_buy else "margin"
+    if known is None or not known.available_quote.is_finite():
+        return Check(Reason.BALANCE_UNKNOWN, {"of": of, "available_quote": None})
     age_s = seconds(case.now - known.received_at)
     if not age_s <= case.limits.balance_max_age_s:
-        return Check(Reason.BALANCE_STALE, {"age_s": age_s, "limit_s": case.limits.balance_max_age_s})
+        return Check(
+            Reason.BALANCE_STALE, {"of": of, "age_s": age_s, "limit_s": case.limits.balance_max_age_s}
+        )
     costs = 1 + case.limits.fee_rate + case.limits.slippage_rate
-    affordable = known.available_quote * case.limits.balance_margin / costs - case.ledger.reserved_quote
-    adapted = min(amount, max(affordable, Decimal(0))).quantize(_CENT, ROUND_DOWN)
+    affordable = _cents(known.available_quote * case.limits.balance_margin / costs - reserved)
     facts = {
+        "of": of,
         "available_quote": plain(known.available_quote),
-        "reserved_quote": plain(case.ledger.reserved_quote),
+        "reserved_quote": plain(reserved),
         "affordable_quote": plain(affordable),
         "age_s": age_s,
     }
     if not affordable >= minimum_order(case.situation.instrument, case):
         return Check(Reason.BALANCE_TOO_SMALL, facts)
-    return Check(None, facts, adapted)
+    return Check(None, facts, min(amount, affordable))
+
+
+def position_limit(case: Case, amount: Decimal) -> Check:
+    """With this signal the symbol has at most MODEL_SERVICE_MAX_POSITION_SIZE_RATIO of the exposure.
+
+    Of MAX_EXPOSURE_QUOTE where that is set: held + amount <= ratio * maximum. Else of all positions, this
+    signal included: held + amount <= ratio * (all + amount); while nothing at all is held the ratio is 0.
+    """
+    if not case.adds_exposure:
+        return Check(None, {"needed": False})
+    limit, held = case.limits.max_position_ratio, case.held_quote
+    whole, room = _exposure_room(case)
+    if whole is None:
+        unknown = {"held_quote": plain(held), "problem": "the other positions are not known"}
+        return Check(Reason.POSITION_UNKNOWN, unknown)
+    facts = {
+        "held_quote": plain(held),
+        "exposure_quote": plain(whole),
+        "position_size_norm": float(round(held / whole, 6)) if whole else 0.0,
+        "limit": float(limit),
+        "room_quote": None if room is None else plain(room),
+    }
+    if room is None:
+        return Check(None, facts)
+    if not room >= minimum_order(case.situation.instrument, case):
+        return Check(Reason.POSITION_LIMIT, facts)
+    return Check(None, facts, min(amount, room))
 
 
 def order_notional(case: Case, amount: Decimal) -> Check:
@@ -152,9 +200,12 @@ ENTRY_GATES: tuple[Callable[[Case, Decimal], Check], ...] = (
     newest,
     warmup_slot,
     open_order,
+    closing,
     in_flight,
+    position,
     holdings,
     balance,
+    position_limit,
     order_notional,
     hourly_notional,
     minimum,
@@ -175,3 +226,31 @@ def minimum_order(instrument: Instrument | None, case: Case) -> Decimal:
         return case.limits.min_order_notional
     lots = max(instrument.min_order_qty, instrument.lot_size) * case.price
     return max(instrument.min_order_value, lots)
+
+
+# The exposure that the ratio is taken of, and how much may still be added; None: unknown, and no limit.
+def _exposure_room(case: Case) -> tuple[Decimal | None, Decimal | None]:
+    limit, held = case.limits.max_position_ratio, case.held_quote
+    if case.limits.max_exposure_quote is not None:
+        whole = case.limits.max_exposure_quote
+        return whole, _cents(limit * whole - held)
+    if case.situation.other_exposure_quote is None:
+        return None, None
+    whole = case.situation.other_exposure_quote + held
+    if not whole or limit == 1:
+        return whole, None
+    return whole, _cents((limit * whole - held) / (1 - limit))
+
+
+# Without a row there is nothing to compare: then only a fill of this minute must still arrive there.
+def _is_booked(case: Case) -> bool:
+    filled_at, booked_at = case.situation.newest_fill_at, case.situation.booked_at
+    if filled_at is None:
+        return True
+    if booked_at is None:
+        return case.now - filled_at > _BOOKING_PATIENCE
+    return booked_at >= filled_at
+
+
+def _cents(amount: Decimal) -> Decimal:
+    return amount.quantize(_CENT, ROUND_FLOOR)

@@ -37,8 +37,15 @@ class Reason(Named):
         "market_frozen",
         "Nothing but the clock moved in the features for too long, or since this worker started.",
     )
-    NO_PRICE = "no_price", "The vector carries no positive mid price or no depth; a price is never invented."
-    NO_DIRECTION = "no_direction", "The vector carries no returns to take a direction from."
+    NO_VECTOR = (
+        "no_vector",
+        "A warm-up time slot passed without any vector of the strategy's symbols, in the whole fleet.",
+    )
+    NO_PRICE = (
+        "no_price",
+        "The vector carries no positive price or no depth; none is known from elsewhere, none is invented.",
+    )
+    NO_DIRECTION = "no_direction", "The vector carries no returns, or they point nowhere: no side is made up."
     MODEL_UNAVAILABLE = (
         "model_unavailable",
         "The registry was not read yet, or its version cannot be loaded and no older one serves.",
@@ -50,6 +57,14 @@ class Reason(Named):
     )
     FEATURES_MISSING = "features_missing", "The vector lacks features that the model needs; they are named."
     HOLD = "hold", "No side is probable enough, or leads the other by enough: the model's answer is to wait."
+    HOLD_COSTS = (
+        "hold_costs",
+        "The move that the model expects does not exceed what entry and exit cost: fees, slippage, spread.",
+    )
+    CLASS_RETURNS_UNKNOWN = (
+        "class_returns_unknown",
+        "SIGNAL_COST_AWARE asks for the move a class stands for, and the version's manifest does not say it.",
+    )
     WARMUP_SLOT_TAKEN = (
         "warmup_slot_taken",
         "The fleet has already used this time slot of WARMUP_SIGNAL_FREQUENCY.",
@@ -63,17 +78,28 @@ class Reason(Named):
         "A signal for a newer vector of the strategy and symbol exists.",
     )
     OPEN_ORDER = "open_order", "An order of the symbol is pending or partially filled."
+    EXIT_IN_FLIGHT = (
+        "exit_in_flight",
+        "A position of the symbol is being closed: an entry would cancel the exit's order.",
+    )
     SIGNAL_IN_FLIGHT = (
         "signal_in_flight",
         "The symbol's previous signal has not left `pending` in orders yet.",
     )
-    POSITION_UNKNOWN = "position_unknown", "The Position Manager gave no usable answer: no blind entries."
+    POSITION_UNKNOWN = (
+        "position_unknown",
+        "The Position Manager gave no usable answer, or has not booked the newest fill: no blind entries.",
+    )
     WOULD_OPEN_SHORT = "would_open_short", "There is nothing to sell: a sell without a long opens a short."
     BALANCE_UNKNOWN = "balance_unknown", "No balance of the quote currency is stored."
     BALANCE_STALE = "balance_stale", "The newest balance is older than BALANCE_DATA_MAX_AGE_SECONDS."
     BALANCE_TOO_SMALL = (
         "balance_too_small",
         "What is free after margin, reservations and fees is below the minimum.",
+    )
+    POSITION_LIMIT = (
+        "position_limit",
+        "MODEL_SERVICE_MAX_POSITION_SIZE_RATIO leaves less room for the symbol than the minimum order.",
     )
     HOURLY_NOTIONAL_USED = "hourly_notional_used", "MAX_NOTIONAL_PER_HOUR leaves less than the minimum order."
     BELOW_MINIMUM_ORDER = (

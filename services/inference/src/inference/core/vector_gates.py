@@ -7,8 +7,9 @@ import math
 from collections.abc import Callable
 
 from inference.core.case import Screening
-from inference.core.check import Check, passes_if, seconds
+from inference.core.check import Check, passes_if, plain, seconds
 from inference.core.reasons import Reason
+from inference.core.snapshot import feature_of
 
 
 def age(screening: Screening) -> Check:
@@ -50,17 +51,27 @@ def frozen(screening: Screening) -> Check:
 
 
 def price(screening: Screening) -> Check:
-    """There is a positive mid price, and depth behind it where the registry has depth."""
-    mid_price = screening.vector.features.get("mid_price", math.nan)
-    depth = screening.vector.features.get("depth_bid_top5", math.inf)
-    shown_depth = None if math.isinf(depth) else depth
+    """There is a positive price, and depth behind it where the registry has depth.
+
+    A vector without a price is taken at one known from elsewhere that is no older than a vector may be.
+    """
+    names = screening.snapshot_features
+    own, depth = feature_of(screening.vector, names.price), feature_of(screening.vector, names.depth)
+    has_depth = depth is None or depth > 0
+    if own is not None or screening.known_price is None:
+        priced = own is not None and own > 0
+        return passes_if(priced and has_depth, Reason.NO_PRICE, price=own, depth=depth)
+    known = screening.known_price
+    age_s = seconds(screening.now - known.at)
+    recent = -screening.limits.future_tolerance_s <= age_s <= screening.limits.market_data_max_age_s
     return passes_if(
-        mid_price > 0 and depth > 0, Reason.NO_PRICE, mid_price=_shown(mid_price), depth=shown_depth
+        known.price > 0 and recent and has_depth,
+        Reason.NO_PRICE,
+        price=own,
+        depth=depth,
+        known_price=plain(known.price),
+        known_age_s=age_s,
     )
 
 
 VECTOR_GATES: tuple[Callable[[Screening], Check], ...] = (age, future, monotone, finite, frozen, price)
-
-
-def _shown(value: float) -> float | None:
-    return value if math.isfinite(value) else None

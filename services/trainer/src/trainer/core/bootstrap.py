@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from trainer.core.dataset import LABELS
-
 RESAMPLES = 2000
+DRAWN_AT_ONCE = 1_000_000
+"""Blocks drawn in one go, for the memory's sake."""
 
 
 class Draws(Protocol):
@@ -43,29 +43,27 @@ def interval_of_mean(values: npt.NDArray[np.float64], *, horizon_rows: float, dr
     ahead = np.concatenate((values, values[: block - 1]))
     totals = np.concatenate(([0.0], np.cumsum(ahead)))
     sums = totals[block:] - totals[:-block]
-    starts = draws.integers(0, rows, (RESAMPLES, math.ceil(rows / block)))
-    means = sums[starts].mean(axis=1) / block
-    lower, upper = np.quantile(means, (0.025, 0.975))
+    blocks = math.ceil(rows / block)
+    at_once = max(1, DRAWN_AT_ONCE // blocks)
+    means = [
+        sums[draws.integers(0, rows, (min(at_once, RESAMPLES - done), blocks))].mean(axis=1) / block
+        for done in range(0, RESAMPLES, at_once)
+    ]
+    lower, upper = np.quantile(np.concatenate(means), (0.025, 0.975))
     return Interval(mean=float(np.mean(values)), lower=float(lower), upper=float(upper))
 
 
 def direction_lift(
-    probabilities: npt.NDArray[np.float64],
-    classes: npt.NDArray[np.int64],
-    *,
-    horizon_rows: float,
-    draws: Draws,
+    leant: npt.NDArray[np.int8], came: npt.NDArray[np.int8], *, horizon_rows: float, draws: Draws
 ) -> Interval:
     """How often the side leant to is right rather than wrong, a row, above the best constant answer.
 
-    The model leans to the likelier of up and down; a row without a move counts for nobody. The rivals are
-    always up, always down and nothing: the one that leaves the least is the answer, so neither a market that
-    drifted nor one whose moves are foreseeable in size alone makes a model look clever. `probabilities`
-    (n, labels), `classes` (n,) indices into LABELS, in time order.
+    `leant` and `came` (n,) are -1 down, 0 flat, 1 up, in time order; a row without a move counts for nobody.
+    The rivals are always up, always down and nothing: the one that leaves the least is the answer, so neither
+    a market that drifted nor one whose moves are foreseeable in size alone makes a model look clever.
     """
-    came = np.array(LABELS, dtype=np.float64)[classes]
-    up, down = probabilities[:, LABELS.index(1)], probabilities[:, LABELS.index(-1)]
-    right = np.where(up >= down, 1.0, -1.0) * came
-    rivals = (np.zeros_like(came), came, -came)
+    moved = came.astype(np.float64)
+    right = leant * moved
+    rivals = (np.zeros_like(moved), moved, -moved)
     above = [interval_of_mean(right - rival, horizon_rows=horizon_rows, draws=draws) for rival in rivals]
     return min(above, key=lambda interval: interval.lower)

@@ -1,4 +1,4 @@
-"""Which calibrated probability does a raw one stand for? Fitted on validation, never on test."""
+"""Which calibrated probability does a raw answer stand for? Fitted on validation, never on test."""
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,18 @@ def fit_tables(raw: Floats, classes: Classes) -> tuple[Table, ...]:
 def calibrated(raw: Floats, tables: tuple[Table, ...]) -> Floats:
     """Every row through the function that inference serves with."""
     return np.array([calibrate(row, tables) for row in raw.tolist()], dtype=np.float64).reshape(raw.shape)
+
+
+def fit_sign_table(predicted: Floats, came: Floats) -> Table:
+    """Size of a predicted number (n,) -> probability that its sign is that of what `came` (n,), rising."""
+    return _fit(np.abs(predicted), (np.sign(predicted) == np.sign(came)).astype(float))
+
+
+def sign_confidence(predicted: Floats, table: Table) -> Floats:
+    """Probability (n,) that the sign of each prediction is right: linear between the points, flat outside."""
+    sizes, confidences = zip(*table, strict=True)
+    found: Floats = np.interp(np.abs(predicted), sizes, confidences)
+    return found
 
 
 def _fit(raw: Floats, observed: Floats) -> Table:

@@ -1,51 +1,103 @@
-"""How good are predicted probabilities on the rows of one split?
+"""How good are a model's answers on the rows of one split?
 
-`probabilities` (n, classes) are calibrated, `classes` (n,) the indices of the true labels.
+Figures have the names of the quality table; one that has no value on the rows at hand is left out: nothing
+infinite and no NaN is ever handed on.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from sklearn import metrics as of
 
 Floats = npt.NDArray[np.float64]
 Classes = npt.NDArray[np.int64]
+Instants = npt.NDArray[np.int64]
 
+SIDES = {-1: "down", 0: "flat", 1: "up"}
+"""How a class is named in a figure."""
 _SMALLEST = 1e-15
 _ECE_BINS = 10
 
 
-def classification(probabilities: Floats, classes: Classes, *, majority: int) -> dict[str, float]:
-    """The figures by the names of the quality table; one that has no value on these rows is left out.
+def classification(
+    probabilities: Floats,
+    classes: Classes,
+    *,
+    majority: int,
+    labels: Sequence[int] = (-1, 0, 1),
+    persisted: Classes | None = None,
+) -> dict[str, float]:
+    """`probabilities` (n, labels) are calibrated, `classes` (n,) and `majority` indices into `labels`.
 
-    Precision, recall, F1 and ROC AUC are means over the classes present; `baseline_accuracy` is that of
-    always naming the class `majority`.
+    Precision, recall, F1 and ROC AUC are means over the classes present, and stand once more for each class;
+    `baseline_accuracy` is that of always naming `majority`, `persistence_accuracy` that of `persisted` (n,).
     """
     predicted = probabilities.argmax(axis=1)
     present = np.unique(classes)
-    by_class = [_precision_recall_f1(predicted, classes, each) for each in present]
     named = np.eye(probabilities.shape[1])[classes]
     chosen = probabilities[np.arange(len(classes)), classes]
+    by_class = of.precision_recall_fscore_support(classes, predicted, labels=present, zero_division=0.0)[:3]
+    ranked = present if len(present) > 1 else ()
+    areas = [of.roc_auc_score(classes == each, probabilities[:, each]) for each in ranked]
     figures = {
-        "accuracy": _mean(predicted == classes),
-        "baseline_accuracy": _mean(classes == majority),
-        "balanced_accuracy": _mean([recall for _, recall, _ in by_class]),
-        "precision": _mean([precision for precision, _, _ in by_class]),
-        "recall": _mean([recall for _, recall, _ in by_class]),
-        "f1": _mean([f1 for _, _, f1 in by_class]),
-        "log_loss": float(-np.mean(np.log(np.maximum(chosen, _SMALLEST)))),
-        "brier": float(np.mean(np.sum((probabilities - named) ** 2, axis=1)) / 2),
+        "accuracy": np.mean(predicted == classes),
+        "baseline_accuracy": np.mean(classes == majority),
+        "balanced_accuracy": np.mean(by_class[1]),
+        "log_loss": -np.mean(np.log(np.maximum(chosen, _SMALLEST))),
+        "brier": np.mean(np.sum((probabilities - named) ** 2, axis=1)) / 2,
         "ece": _expected_calibration_error(probabilities, predicted == classes),
-        "mcc": _matthews(predicted, classes),
-        "roc_auc": _mean([_roc_auc(probabilities[:, each], classes == each) for each in present])
-        if len(present) > 1
-        else np.nan,
+        "mcc": of.matthews_corrcoef(classes, predicted) if len(present) > 1 else 0.0,
+        "roc_auc": np.mean(areas) if areas else np.nan,
     }
-    return {name: float(value) for name, value in figures.items() if np.isfinite(value)}
+    if persisted is not None:
+        figures["persistence_accuracy"] = np.mean(persisted == classes)
+    for name, values in zip(("precision", "recall", "f1"), by_class, strict=True):
+        figures[name] = np.mean(values)
+        figures |= {
+            f"{name}_{SIDES[labels[each]]}": value for each, value in zip(present, values, strict=True)
+        }
+    return _finite(figures)
 
 
-def _precision_recall_f1(predicted: Classes, classes: Classes, each: int) -> tuple[float, float, float]:
-    hits = float(np.sum((predicted == each) & (classes == each)))
-    named, true = float(np.sum(predicted == each)), float(np.sum(classes == each))
-    return hits / named if named else 0.0, hits / true, 2 * hits / (named + true)
+def confusion(predicted: Classes, classes: Classes, *, count: int) -> tuple[tuple[int, ...], ...]:
+    """Rows of each true class (down) by the class that was named (across)."""
+    table = of.confusion_matrix(classes, predicted, labels=range(count))
+    return tuple(tuple(int(rows) for rows in line) for line in table)
+
+
+def regression(
+    predicted: Floats, came: Floats, *, majority: int, persisted: Floats | None = None
+) -> dict[str, float]:
+    """`predicted` and `came` (n,) are numbers of the target, `majority` the more frequent sign in train.
+
+    `accuracy` is the directional one, the share of rows whose sign was foreseen, so that it stands beside
+    that of always naming one side (`baseline_accuracy`) and of naming the last one known.
+    """
+    squared = of.mean_squared_error(came, predicted)
+    sides = np.where(predicted >= 0, 1, -1)
+    figures = {
+        "mse": squared,
+        "rmse": np.sqrt(squared),
+        "mae": of.mean_absolute_error(came, predicted),
+        "r2": of.r2_score(came, predicted) if len(came) > 1 and came.min() < came.max() else np.nan,
+        "accuracy": np.mean(sides == np.sign(came)),
+        "directional_accuracy": np.mean(sides == np.sign(came)),
+        "baseline_accuracy": np.mean(np.sign(came) == majority),
+        "baseline_mae": np.mean(np.abs(came)),
+    }
+    if persisted is not None:
+        figures["persistence_accuracy"] = np.mean(np.sign(persisted) == np.sign(came))
+    moved = came != 0
+    if np.any(came > 0) and np.any(came < 0):
+        figures["roc_auc"] = of.roc_auc_score(came[moved] > 0, predicted[moved])
+    return _finite(figures)
+
+
+def persistence(at_ns: Instants, came: npt.NDArray[np.generic], *, horizon_ns: int, first: float) -> Floats:
+    """What is named by repeating the newest outcome known at each instant; `first` until there is one."""
+    newest = np.searchsorted(at_ns, at_ns - horizon_ns, side="right") - 1
+    return np.where(newest >= 0, came[np.maximum(newest, 0)], first).astype(np.float64)
 
 
 def _expected_calibration_error(probabilities: Floats, correct: npt.NDArray[np.bool_]) -> float:
@@ -55,25 +107,5 @@ def _expected_calibration_error(probabilities: Floats, correct: npt.NDArray[np.b
     return float(np.sum(np.abs(gaps)) / len(correct))
 
 
-# Gorodkin 2004: the correlation of the two assignments; 0 where one of them is constant.
-def _matthews(predicted: Classes, classes: Classes) -> float:
-    count = max(int(predicted.max()), int(classes.max())) + 1
-    named = np.bincount(predicted, minlength=count).astype(float)
-    true = np.bincount(classes, minlength=count).astype(float)
-    rows = float(len(classes))
-    spread = (rows**2 - named @ named) * (rows**2 - true @ true)
-    if spread == 0:
-        return 0.0
-    return float((rows * np.sum(predicted == classes) - named @ true) / np.sqrt(spread))
-
-
-# Mann-Whitney with mean ranks, so that ties count half.
-def _roc_auc(scores: Floats, positive: npt.NDArray[np.bool_]) -> float:
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-    above, below = float(np.sum(positive)), float(np.sum(~positive))
-    return float((np.sum(ranks[positive]) - above * (above + 1) / 2) / (above * below))
-
-
-def _mean(values: npt.NDArray[np.bool_] | list[float]) -> float:
-    return float(np.mean(values))
+def _finite(figures: dict[str, float]) -> dict[str, float]:
+    return {name: float(value) for name, value in figures.items() if np.isfinite(value)}

@@ -1,0 +1,117 @@
+"""Trading states over HTTP: how much the fleet, a strategy or the exits may do, and who said so."""
+
+from typing import Annotated
+
+import msgspec
+import structlog
+from litestar import get, put
+from litestar.di import NamedDependency
+from litestar.params import JSONBody, PathParameter, QueryParameter
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from api.events import Event
+from api.parameters import STORABLE, Limit, Reason
+from api.problems import documented
+from api.settings import Settings
+from common import trading_states
+from common.core.trading_state import EXITS, FLEET, TradingState, scope_of
+from common.errors import NotFound, Unusable
+from common.trading_states import ScopeState, StateChange
+
+log = structlog.get_logger(__name__)
+
+_LONGEST_SCOPE = 120
+_PATTERN = r"^(fleet|exits|strategy:[^\x00]{1,100})$"
+
+ScopePath = Annotated[
+    str,
+    PathParameter(
+        max_length=_LONGEST_SCOPE,
+        pattern=_PATTERN,
+        description="`fleet`, `exits` or `strategy:<id>`.",
+    ),
+]
+ScopeFilter = Annotated[
+    str | None,
+    QueryParameter(
+        name="scope", max_length=_LONGEST_SCOPE, pattern=STORABLE, description="History of this scope only."
+    ),
+]
+Actor = Annotated[str, msgspec.Meta(min_length=1, max_length=100, pattern=STORABLE)]
+
+
+class StateWanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The state that a scope is to have from now on."""
+
+    state: TradingState
+    """ACTIVE, REDUCING (only what reduces a position) or HALTED; exits know ACTIVE and HALTED."""
+    actor: Actor
+    """Who says so."""
+    reason: Reason
+    """Why: whoever finds the fleet halted reads it."""
+
+
+class TradingStates(msgspec.Struct, frozen=True, kw_only=True):
+    """What holds now, and how it came about."""
+
+    initial: TradingState
+    """Holds for fleet and strategies while neither is stored."""
+    items: list[ScopeState]
+    """What is stored, by scope; of fleet and strategy the stricter holds."""
+    changes: list[StateChange]
+    """The newest first."""
+    limit: int
+
+
+@get("/trading-states", operation_id="ListTradingStates", summary="Trading states", responses=documented())
+async def list_trading_states(
+    engine: NamedDependency[AsyncEngine],
+    settings: NamedDependency[Settings],
+    of_scope: ScopeFilter = None,
+    limit: Limit = 100,
+) -> TradingStates:
+    """The state of every scope with who set it and why, and the history, automatic trips included."""
+    async with engine.connect() as connection:
+        items = await trading_states.current_states(connection)
+        changes = await trading_states.state_changes(connection, of_scope, limit)
+    return TradingStates(initial=settings.trading_state_initial, items=items, changes=changes, limit=limit)
+
+
+@put(
+    "/trading-states/{trading_scope:str}",
+    operation_id="SetTradingState",
+    summary="Halt, reduce or release",
+    responses=documented(404, 413, 422),
+)
+async def set_trading_state(
+    engine: NamedDependency[AsyncEngine],
+    settings: NamedDependency[Settings],
+    trading_scope: ScopePath,
+    data: JSONBody[StateWanted],
+) -> ScopeState:
+    """The scope is in that state from now on, for the next decision of every worker.
+
+    Setting a state again is recorded again. An automatic trip that was released comes back only on what
+    happens after the release.
+    """
+    if trading_scope == EXITS and data.state is TradingState.REDUCING:
+        raise Unusable("exits only reduce: their state is ACTIVE or HALTED")
+    async with engine.begin() as connection:
+        before = await trading_states.stored_states(connection)
+        if trading_scope not in {FLEET, EXITS, *map(scope_of, settings.strategies()), *before}:
+            raise NotFound("no such strategy: TRADING_STRATEGIES names those that there are")
+        await trading_states.store_state(
+            connection, trading_scope, data.state, actor=data.actor, reason=data.reason
+        )
+        [stored] = [
+            each for each in await trading_states.current_states(connection) if each.scope == trading_scope
+        ]
+    log.warning(
+        Event.TRADING_STATE_SET,
+        scope=trading_scope,
+        state=data.state,
+        before=before.get(trading_scope),
+        actor=data.actor,
+        reason=data.reason,
+    )
+    return stored
