@@ -33,7 +33,7 @@ class Event(Named):
     )
     TEST_SPLIT_MISSING = (
         "test split missing",
-        "A dataset has no test rows (`reason`: empty_split, file_not_found, download_failed): validation counts.",
+        "No test rows (`reason`: empty_split, file_not_found, download_failed): validation stands in.",
     )
     TRAINING_STARTED = (
         "training started",
