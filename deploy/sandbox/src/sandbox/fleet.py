@@ -36,6 +36,8 @@ FLAT_SHARE = 1 / 3
 """Share of moves over the horizon that count as no move, where the market has no known threshold."""
 TRADE_SHARE = 0.3
 """Of the validation rows, what a threshold must at least let act: a demo is watched for minutes."""
+MAX_EXPOSURE_QUOTE = 20_000
+"""Of all positions, quote currency."""
 SECONDS_PER_DAY = 86_400
 
 
@@ -99,6 +101,8 @@ async def running_fleet(
         "MODEL_TRAINING_RETRY_SECONDS": "5",
         # On paper both sides may be traded; beside real money a short is opened only where somebody says so.
         "SHORT_ENTRIES_ENABLED": "true",
+        # A single position is the whole exposure otherwise, and is never added to.
+        "MAX_EXPOSURE_QUOTE": str(MAX_EXPOSURE_QUOTE),
         # Nobody cancels a limit order that the market ran away from, but a newer signal of its own side does.
         "SIGNAL_GENERATION_CHECK_OPPOSITE_ORDERS_ONLY": "true",
         "WARMUP_SIGNAL_FREQUENCY": str(signals_per_minute),
