@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from itertools import count
 from urllib.parse import urlsplit
 
@@ -43,6 +44,11 @@ def servers(pytestconfig: pytest.Config) -> Iterator[Servers]:
         rabbitmq_url=os.environ.get("TEST_RABBITMQ_URL"),
         report=report,
     ) as running:
+        if running.postgres is not None:
+            # A database per test is mostly waiting for the disk; no test cuts the power, and a killed
+            # server loses nothing by this.
+            _admin(running, "ALTER SYSTEM SET fsync = off")
+            _admin(running, "SELECT pg_reload_conf()")
         yield running
 
 
@@ -80,6 +86,28 @@ async def empty_database_url(servers: Servers) -> AsyncIterator[str]:
 @pytest.fixture
 def amqp_url(servers: Servers) -> Iterator[str]:
     """A virtual host of the test's own; with TEST_RABBITMQ_URL that broker, as it is."""
+    with _virtual_host(servers) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def shared_empty_database_url(servers: Servers) -> Iterator[str]:
+    """A database without a single table, of the tests of one module."""
+    name = _name()
+    _admin(servers, f'CREATE DATABASE "{name}"')
+    yield _url(servers, name)
+    _admin(servers, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture(scope="module")
+def shared_amqp_url(servers: Servers) -> Iterator[str]:
+    """A virtual host of the tests of one module."""
+    with _virtual_host(servers) as url:
+        yield url
+
+
+@contextmanager
+def _virtual_host(servers: Servers) -> Iterator[str]:
     if servers.rabbitmq is None:
         yield servers.rabbitmq_url
         return

@@ -231,7 +231,7 @@ async def test_a_buy_reserves_only_what_it_is_paid_with(database_url, amqp_url, 
 
 
 async def test_two_replicas_that_see_the_same_vectors_send_each_signal_once(database_url, amqp_url, platform):
-    free = policy(limits=limits(in_flight_timeout_s=0.001))
+    free = policy(limits=limits(in_flight_timeout_s=0.001, validity_s=60))
     async with (
         replica(database_url, amqp_url, free, "replica-1") as one,
         replica(database_url, amqp_url, free, "replica-2") as two,

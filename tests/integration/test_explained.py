@@ -35,6 +35,7 @@ from inference.retention import Retention
 from inference.trips import Trips
 
 NOW = datetime.now(UTC).replace(microsecond=0)
+EXIT_BY_RULE = {"exit_strategy": True, "rule_triggered": "stop_loss"}
 
 
 @pytest.fixture
@@ -208,8 +209,10 @@ async def test_a_minute_bar_opens_with_the_earliest_and_closes_with_the_latest_o
 # Trips
 
 
-def trips_of(engine, signals_per_minute=5, frozen_predictions=10):
-    return Trips(engine, signals_per_minute=signals_per_minute, frozen_predictions=frozen_predictions)
+def trips_of(engine, signals_per_minute=5, frozen_predictions=10, **state):
+    return Trips(
+        engine, signals_per_minute=signals_per_minute, frozen_predictions=frozen_predictions, **state
+    )
 
 
 async def test_too_many_signals_halt_the_fleet_once_over_all_replicas(engine):
@@ -424,6 +427,7 @@ async def test_each_change_of_mode_is_stored_and_logged_once_over_the_replicas(e
         async with engine.begin() as connection:
             await append_signal(connection, signal(is_warmup=True))
             await append_signal(connection, signal(is_warmup=True, metadata={"exit_strategy": True}))
+            await append_signal(connection, signal(is_warmup=True, metadata=EXIT_BY_RULE))
             await append_signal(connection, signal(strategy_id="reversal", is_warmup=True))
         await activate(engine)
         await look()
@@ -441,7 +445,7 @@ async def test_each_change_of_mode_is_stored_and_logged_once_over_the_replicas(e
     ]
     assert changes[1].reason == "trainer: it is better"
     assert changes[1].figures["former_mode"] == "warm_up"
-    assert changes[1].figures["former_mode_entries"] == 1
+    assert changes[1].figures["former_mode_entries"] == 2  # one of them reduced a position
     assert changes[2].figures["former_mode_hours"] >= 0
     assert [each.epoch for each in await modes_of(engine, "reversal")] == [0]
     logs = [line for line in logged if line["event"] == Event.MODE_CHANGED]
@@ -465,6 +469,35 @@ async def test_what_changed_while_no_worker_ran_is_written_down_afterwards(engin
         (2, "warm_up"),
         (3, "model"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("initial", "fleet", "stored"),
+    [("HALTED", None, "HALTED"), ("HALTED", "ACTIVE", "REDUCING"), ("ACTIVE", None, "REDUCING")],
+)
+async def test_a_limited_warm_up_never_loosens_the_initial_trading_state(engine, initial, fleet, stored):
+    modes = Modes({"momentum": 72.0}, engine, state_initial=TradingState(initial))
+    if fleet:
+        await say(engine, "fleet", fleet)
+
+    await modes.look()
+    await age_modes(engine, 73)
+    await modes.look()
+
+    states, _, _ = await said(engine)
+    assert states["strategy:momentum"] == stored
+
+
+@pytest.mark.parametrize(("initial", "stored"), [("HALTED", "HALTED"), ("ACTIVE", "REDUCING")])
+async def test_a_frozen_model_never_loosens_the_initial_trading_state(engine, initial, stored):
+    trips = trips_of(engine, frozen_predictions=2, state_initial=TradingState(initial))
+    for number in range(2):
+        trips.output_seen("momentum", (float(number), 1.0), (0.2, 0.8))
+
+    await trips.look()
+
+    states, _, _ = await said(engine)
+    assert states == {"strategy:momentum": stored}
 
 
 async def age_modes(engine, hours):
@@ -577,7 +610,7 @@ async def test_entries_refused_for_want_of_balance_are_counted_with_their_amount
     async with engine.begin() as connection:
         for entry in entries:
             await append_signal(connection, entry)
-        await append_signal(connection, signal(metadata={"exit_strategy": True}))
+        await append_signal(connection, signal(metadata=EXIT_BY_RULE))
     for entry, reason in zip(
         entries,
         ("Risk limit exceeded: Insufficient balance: 5 < 150", "Risk limit exceeded: Position size", None),

@@ -110,12 +110,14 @@ class Held:
         self.size = size
         self.others = others
         self.booked_at = booked_at
+        self.asked = 0
         self.asked_anew = 0
 
     def peek(self, symbol):
         return None
 
     async def booked(self, symbol, *, anew=False):
+        self.asked += 1
         if self.size is None:
             raise TryAgain("the Position Manager sleeps")
         self.asked_anew += anew
@@ -167,7 +169,6 @@ def assembled(
     policies = Same(configured) if isinstance(configured, Policy) else configured
     outbox = SignalOutbox(engine, broker, owner=name)
     holdings = Holdings(held)
-    heard = (holdings.note, *((prices.note,) if prices else ()))
     return Worker(
         policies,
         Proposals(models),
@@ -178,7 +179,7 @@ def assembled(
         traded=lambda: traded,
         is_held=lambda symbol: symbol in held_symbols,
         known_price=lambda symbol: None,
-        listeners=Listeners(screened=(*heard, *screened)),
+        listeners=Listeners(priced=(prices.note,) if prices else (), screened=(holdings.note, *screened)),
     )
 
 
@@ -272,7 +273,7 @@ async def test_of_a_symbol_that_is_held_and_no_longer_traded_only_the_price_coun
         await feed(one, symbol="SOLUSDT", price=50.0)
 
         assert seen == [("BTCUSDT", 100.0)]
-        assert await skips(one, platform) == {}
+        assert await skips(one, platform) == {"not_selected": 4}
         assert await signals_on_the_wire(amqp_url) == []
 
 

@@ -137,6 +137,18 @@ async def test_without_live_figures_the_newest_other_figure_counts(engine, setti
     assert (alert.figures["newest_by"], alert.figures["newest"]) == (split, 0.5)
 
 
+async def test_a_promise_made_on_validation_is_kept_to_when_a_test_exists_later(engine, settings):
+    version = await active_version(engine, accuracy=0.7, split="validation")
+    async with engine.begin() as connection:
+        await registry.add_metrics(connection, version, [figure(0.55, "test")])
+
+    await QualityMonitor(settings, engine).tick()
+
+    (alert,), _ = await found(engine)
+    assert (alert.figures["promised_by"], alert.figures["promised"]) == ("validation", 0.7)
+    assert (alert.figures["newest_by"], alert.figures["newest"]) == ("test", 0.55)
+
+
 async def test_an_alert_ends_when_the_version_recovers(engine, settings):
     version = await active_version(engine)
     await live(engine, version, (0.4, 600))

@@ -24,6 +24,7 @@ from common import artifacts, bus, model_registry, topology, training_runs
 from common.messages import DatasetReady, VersionActivated
 from common.training_runs import State
 from trainer import handlers, runs
+from trainer.builds import Builds
 from trainer.settings import Settings
 
 ROWS = (3000, 1000, 1000)
@@ -217,6 +218,44 @@ async def test_a_refusing_feature_service_is_named_and_asked_again_later(trainer
     assert waiting.state is State.REQUESTED
     assert "TIMESTAMPTZ" in waiting.reason
     assert "FEATURE_SERVICE_API_KEY" in waiting.reason
+
+
+class Faulty:
+    """Breaks in a way that nobody foresaw, for one symbol."""
+
+    def __init__(self, features):
+        self.features = features
+
+    async def latest(self, symbol):
+        if symbol == "ETHUSDT":
+            raise LookupError("nobody foresaw this")
+        return await self.features.latest(symbol)
+
+
+async def test_a_request_that_breaks_unforeseen_holds_nobody_up(trainer, settings, platform):
+    builds = Builds(settings, trainer.engine, trainer.datasets, Faulty(trainer.features), owner="trainer-1")
+    async with trainer.engine.begin() as connection:
+        broken, sound = [
+            await training_runs.request(
+                connection,
+                strategy_id="momentum",
+                symbol=symbol,
+                trigger="manual",
+                priority="NORMAL",
+                trace_id="t",
+            )
+            for symbol in ("ETHUSDT", "BTCUSDT")
+        ]
+
+    async with asyncio.timeout(10):
+        while not platform.builds:
+            await builds.tick()
+
+    async with trainer.engine.connect() as connection:
+        waits = await training_runs.find(connection, broken.run_id)
+        built = await training_runs.find(connection, sound.run_id)
+    assert (waits.state, built.state) == (State.REQUESTED, State.BUILDING)
+    assert waits.reason == "LookupError: nobody foresaw this"
 
 
 async def test_a_dataset_that_vanished_is_built_anew(trainer, platform):
@@ -449,10 +488,15 @@ async def test_a_run_whose_trainers_all_went_silent_is_given_up(trainer, rows):
 async def test_what_crashes_left_on_disk_is_swept(trainer, settings):
     needed = (await trainer.until(State.BUILDING)).run_id
     datasets = settings.feature_service_dataset_storage_path
-    for name in (str(needed), str(uuid4())):
+    of_the_feature_service = str(uuid4())  # it names a dataset's directory so, perhaps on the same volume
+    for name in (f"training-{needed}", f"training-{uuid4()}", of_the_feature_service):
         (datasets / name).mkdir(parents=True)
-    (datasets / "kept").mkdir()
+    archive = settings.archive_path()
+    for name in (".tmp-v1-ab", "v1"):
+        (archive / name).mkdir(parents=True)
+        os.utime(archive / name, (0, 0))
 
     await trainer.training.sweep()
 
-    assert {entry.name for entry in datasets.iterdir()} == {str(needed), "kept"}
+    assert {entry.name for entry in datasets.iterdir()} == {f"training-{needed}", of_the_feature_service}
+    assert [entry.name for entry in archive.iterdir()] == ["v1"]

@@ -88,9 +88,11 @@ async def take_ready(engine, *, max_parallel=3, owner="trainer-1"):
         return await runs.take_ready(connection, owner=owner, max_parallel=max_parallel)
 
 
-async def take_requested(engine, *, owner="trainer-1"):
+async def take_requested(engine, *, owner="trainer-1", max_parallel=3):
     async with engine.begin() as connection:
-        return await runs.take_requested(connection, owner=owner, lease_s=15, build_timeout_s=60)
+        return await runs.take_requested(
+            connection, owner=owner, lease_s=15, build_timeout_s=60, max_parallel=max_parallel
+        )
 
 
 async def find(engine, run):
@@ -255,10 +257,94 @@ async def test_one_dataset_is_asked_for_at_a_time_over_all_trainers(engine):
     async with engine.begin() as connection:
         await runs.begin_building(connection, asking, dataset_id=uuid4(), figures={}, pause_s=0)
     while_building = await take_requested(engine)
-    await put(engine, asking, state="ready")
+    await put(engine, asking, state="rejected")
 
     assert while_asking is while_building is None
     assert (await take_requested(engine)).run_id != asking.run_id
+
+
+async def test_no_dataset_is_fetched_while_another_is_built(engine):
+    ready, other = await request(engine, "a"), await request(engine, "b")
+    await put(engine, other, priority="CRITICAL")
+    await put(engine, ready, state="ready")
+
+    asking = await take_requested(engine)
+    while_asking = await take_ready(engine)
+    async with engine.begin() as connection:
+        await runs.begin_building(connection, asking, dataset_id=uuid4(), figures={}, pause_s=0)
+    while_building = await take_ready(engine)
+    await put(engine, other, state="cancelled")
+
+    assert asking.run_id == other.run_id
+    assert while_asking is while_building is None
+    assert (await take_ready(engine)).run_id == ready.run_id
+
+
+async def test_no_build_begins_while_a_dataset_is_fetched(engine):
+    await put(engine, await request(engine, "a"), state="ready")
+    await request(engine, "b")
+    running = await take_ready(engine)
+
+    from_the_start = await take_requested(engine)
+    async with engine.begin() as connection:
+        await runs.hold(connection, running, {"stage": runs.FETCHING})
+    while_fetching = await take_requested(engine)
+    async with engine.begin() as connection:
+        await runs.hold(connection, running, {"stage": "read"})
+
+    assert from_the_start is while_fetching is None
+    assert (await take_requested(engine)).strategy_id == "b"
+
+
+async def test_a_silent_trainer_holds_up_no_build(engine):
+    await put(engine, await request(engine, "a"), state="ready")
+    await request(engine, "b")
+    running = await take_ready(engine)
+    await put(engine, running, lease_until=func.now() - timedelta(seconds=1))
+
+    assert (await take_requested(engine)).strategy_id == "b"
+
+
+@pytest.mark.parametrize(
+    ("waiting", "max_parallel", "built"),
+    [
+        ({}, 3, None),  # its dataset is fetched first
+        ({"priority": "HIGH"}, 3, "b"),
+        ({}, 0, "b"),  # no room for a fit: nobody fetches anything
+    ],
+)
+async def test_a_build_waits_for_a_fit_whose_turn_it_is(engine, waiting, max_parallel, built):
+    await put(engine, await request(engine, "a"), state="ready")
+    await put(engine, await request(engine, "b"), state="requested", **waiting)
+
+    taken = await take_requested(engine, max_parallel=max_parallel)
+
+    assert (taken and taken.strategy_id) == built
+
+
+async def test_a_build_does_not_wait_for_a_fit_that_waits_for_another_of_its_strategy(engine):
+    running = await request(engine, "a", "BTCUSDT")
+    await put(engine, running, state="ready")
+    await take_ready(engine)
+    await put(engine, running, progress={"stage": "fit"})
+    await put(engine, await request(engine, "a", "ETHUSDT"), state="ready")
+    await request(engine, "b")
+
+    assert (await take_requested(engine)).strategy_id == "b"
+
+
+async def test_a_late_answer_to_another_build_takes_no_time_limit_away(engine):
+    first, second = await request(engine, "a"), await request(engine, "b")
+    late = await take_requested(engine, owner="trainer-1")
+    await put(engine, first, lease_until=func.now() - timedelta(seconds=1), priority="NORMAL")
+    await put(engine, second, priority="CRITICAL")
+    asking = await take_requested(engine, owner="trainer-2")
+    async with engine.begin() as connection:
+        await runs.begin_building(connection, late, dataset_id=uuid4(), figures={}, pause_s=0)
+        await runs.begin_building(connection, asking, dataset_id=uuid4(), figures={}, pause_s=0)
+
+    assert asking.run_id == second.run_id
+    assert (await find(engine, second)).dataset_deadline is not None
 
 
 async def test_whoever_waited_for_anothers_build_has_its_time_anew(engine):

@@ -2,19 +2,24 @@
 
 import asyncio
 import json
+from contextlib import asynccontextmanager
 
 import pytest
+import pytest_asyncio
 from tests.scenario.small_fleet import small_fleet
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ENTRIES_SINCE = "SELECT signal_id FROM signal_outbox WHERE kind = 'entry' AND created_at > $1"
 
 
-@pytest.fixture
-async def fleet(empty_database_url, amqp_url, tmp_path):
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def fleet(shared_empty_database_url, shared_amqp_url, tmp_path_factory):
+    """One fleet for all: each test leaves it whole, as it found it."""
     async with small_fleet(
-        empty_database_url,
-        amqp_url,
-        tmp_path,
+        shared_empty_database_url,
+        shared_amqp_url,
+        tmp_path_factory.mktemp("fleet"),
         POSITION_CACHE_TTL_SECONDS="0.5",
         SIGNAL_GENERATION_SKIP_IF_OPEN_ORDER="false",
         SIGNAL_IN_FLIGHT_TIMEOUT_SECONDS="1",
@@ -23,38 +28,45 @@ async def fleet(empty_database_url, amqp_url, tmp_path):
         yield running
 
 
+@asynccontextmanager
+async def stopped(fleet, neighbour):
+    await fleet.stop(neighbour)
+    try:
+        yield
+    finally:
+        await fleet.start(neighbour)
+
+
 async def test_without_the_position_manager_nothing_is_entered_and_everybody_can_see_why(fleet):
-    await fleet.stop("sandbox-position_manager")
-    await fleet.until("SELECT 1 FROM latest_outcomes WHERE reason = 'position_unknown'")
-    blind_since = await fleet.value("SELECT now()")
     counted = "SELECT coalesce(sum(skips), 0) FROM skip_counts WHERE reason = 'position_unknown'"
-    before = await fleet.value(counted)
+    async with stopped(fleet, "sandbox-position_manager"):
+        await fleet.until("SELECT 1 FROM latest_outcomes WHERE reason = 'position_unknown'")
+        blind_since = await fleet.value("SELECT now()")
+        before = await fleet.value(counted)
 
-    async with asyncio.timeout(30):
-        while await fleet.value(counted) < before + 5:
-            await asyncio.sleep(0.1)
+        async with asyncio.timeout(30):
+            while await fleet.value(counted) < before + 5:
+                await asyncio.sleep(0.1)
 
-    assert await fleet.rows(ENTRIES_SINCE, blind_since) == []
-    [outcome] = await fleet.rows("SELECT facts FROM latest_outcomes WHERE reason = 'position_unknown'")
-    assert "live_size" in json.loads(outcome["facts"])
-
-    await fleet.start("sandbox-position_manager")
+        assert await fleet.rows(ENTRIES_SINCE, blind_since) == []
+        [outcome] = await fleet.rows("SELECT facts FROM latest_outcomes WHERE reason = 'position_unknown'")
+        assert "live_size" in json.loads(outcome["facts"])
 
     await fleet.until(ENTRIES_SINCE, blind_since)
     assert fleet.restarts() == 0
 
 
 async def test_when_the_stream_falls_silent_rest_takes_over_until_it_is_back(fleet):
-    await fleet.stop("sandbox-feature_stream")
-    silent = await fleet.logged("stream silent")
-    assert silent["symbols"] == ["BTCUSDT"]
-    since = await fleet.value("SELECT now()")
-
-    await fleet.until("SELECT 1 FROM latest_outcomes WHERE feature_timestamp > $1", since)
-    await fleet.until(ENTRIES_SINCE, since)
-
     heard = fleet.lines()
-    await fleet.start("sandbox-feature_stream")
+    async with stopped(fleet, "sandbox-feature_stream"):
+        silent = await fleet.logged("stream silent", since=heard)
+        assert silent["symbols"] == ["BTCUSDT"]
+        since = await fleet.value("SELECT now()")
+
+        await fleet.until("SELECT 1 FROM latest_outcomes WHERE feature_timestamp > $1", since)
+        await fleet.until(ENTRIES_SINCE, since)
+
+        heard = fleet.lines()
 
     await fleet.logged("stream back", since=heard)
     await fleet.until(ENTRIES_SINCE, await fleet.value("SELECT now()"))

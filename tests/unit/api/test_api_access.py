@@ -43,7 +43,7 @@ WRONG_HEADERS = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def app():
     return create_app(Settings(model_service_api_key=KEY))
 

@@ -21,9 +21,13 @@ def client_of(app):
     )
 
 
+@pytest.fixture(scope="module")
+def app():
+    return create_app(Settings(model_service_api_key=KEY, database_url=NOWHERE, trading_symbols=("BTCUSDT",)))
+
+
 @pytest.fixture
-async def client():
-    app = create_app(Settings(model_service_api_key=KEY, database_url=NOWHERE, trading_symbols=("BTCUSDT",)))
+async def client(app):
     async with client_of(app) as client:
         yield client
 

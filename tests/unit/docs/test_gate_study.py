@@ -78,6 +78,15 @@ def test_a_planted_leak_is_refused_by_the_trainers_own_code(kind, monkeypatch):
     assert found.sentence
 
 
+def test_no_market_is_counted_twice_and_a_hundred_have_no_edge():
+    tasks = list(gate_study._tasks(30, gate_study.REPORTED_SEED))
+
+    seeds = [seed for _, seed in tasks]
+    assert len(set(seeds)) == len(seeds)
+    assert min(seeds) >= gate_study.REPORTED_SEED
+    assert sum(kind in WITHOUT_EDGE for kind, _ in tasks) >= 100
+
+
 def test_the_study_judges_with_the_trainers_defaults():
     rules = gate_study.HONEST
 

@@ -61,6 +61,21 @@ def test_optional_features_may_be_missing_up_to_a_tenth(missing, decides):
         ]
 
 
+@pytest.mark.parametrize(
+    ("changed", "reason", "facts"),
+    [
+        (
+            {"feature_registry_version": "2.0.0"},
+            Reason.REGISTRY_MISMATCH,
+            {"vector": "1.0.0", "model": "2.0.0", "version": "v3"},
+        ),
+        ({"symbol": "ETHUSDT"}, Reason.MODEL_OF_ANOTHER_SYMBOL, {"model_symbol": "ETHUSDT", "version": "v3"}),
+    ],
+)
+def test_a_vector_of_another_registry_or_symbol_is_a_reason_never_a_guess(changed, reason, facts):
+    assert align(without(), msgspec.structs.replace(MODEL, **changed)) == Skip(reason, facts)
+
+
 def test_a_feature_that_is_needed_is_named_before_the_optional_ones():
     outcome = align(without("f0", "f9"), MODEL)
 

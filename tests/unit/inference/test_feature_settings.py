@@ -43,6 +43,10 @@ def test_without_settings_names_and_fields_are_the_registrys(environment):
         ({"SNAPSHOT_FEATURES": "cost:mid_price"}, "FIELD:FEATURE"),
         ({"FEATURE_STREAM_SILENCE_SECONDS": "1"}, "greater than or equal to 2"),
         ({"FEATURE_STREAM_SILENCE_SECONDS": "nan"}, "feature_stream_silence_seconds"),
+        ({"MARKET_DATA_MAX_AGE_SECONDS": "inf"}, "market_data_max_age_seconds"),
+        ({"SIGNAL_VALIDITY_SECONDS": "inf"}, "signal_validity_seconds"),
+        ({"WARMUP_SIGNAL_FREQUENCY": "inf"}, "warmup_signal_frequency"),
+        ({"AUTO_SELECT_CACHE_TTL_SECONDS": "nan"}, "auto_select_cache_ttl_seconds"),
         ({"AUTO_SELECT_MIN_BALANCE_USDT": "-1"}, "greater than or equal to 0"),
         ({"AUTO_SELECT_FALLBACK_ASSETS": "btcusdt"}, "is no symbol"),
         (

@@ -5,12 +5,10 @@ import msgspec
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from tests.unit.inference.cases import vector
 
 from common.core.calibration import calibrate
 from common.messages import MarketSnapshot
 from inference.core import model as core_model
-from inference.core.alignment import align
 from inference.core.model import Model, ModelPolicy
 from inference.core.reasons import Reason, Skip
 from inference.core.warmup import Proposal
@@ -64,40 +62,6 @@ def propose(answer, of=MODEL, policy=POLICY, snapshot=SNAPSHOT, **features):
 
 def outcome_of(proposed):
     return proposed.side if isinstance(proposed, Proposal) else proposed.reason
-
-
-def test_a_row_has_the_manifests_order_whatever_the_vectors():
-    assert align(vector(extra=7.0), MODEL) == (0.0004, 0.001, 7.0)
-
-
-def test_more_features_than_the_model_knows_are_ignored():
-    assert align(vector(extra=7.0, another=1.0), MODEL) == align(vector(extra=7.0), MODEL)
-
-
-def test_an_optional_feature_may_be_missing_where_enough_others_are_there():
-    many = model(features=(*(f"f{n}" for n in range(10)), "extra"))
-
-    row = align(vector(**{f"f{n}": float(n) for n in range(10)}), many)
-
-    assert isinstance(row, tuple)
-    assert math.isnan(row[-1])
-
-
-@pytest.mark.parametrize(
-    ("changed", "reason", "fact"),
-    [
-        ({"features": ("returns_1m", "never_seen")}, Reason.FEATURES_MISSING, ["never_seen"]),
-        ({}, Reason.FEATURES_MISSING, ["extra"]),
-        ({"feature_registry_version": "2.0.0"}, Reason.REGISTRY_MISMATCH, "2.0.0"),
-        ({"symbol": "ETHUSDT"}, Reason.MODEL_OF_ANOTHER_SYMBOL, "ETHUSDT"),
-    ],
-)
-def test_a_vector_that_does_not_fit_is_a_reason_never_a_guess(changed, reason, fact):
-    outcome = align(vector(), model(**changed))
-
-    assert isinstance(outcome, Skip)
-    assert outcome.reason is reason
-    assert fact in outcome.facts.values()
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,7 @@ def test_figures_are_made_what_the_database_can_hold(value, stored):
     st.recursive(
         st.none() | st.floats() | st.text() | st.integers() | st.datetimes() | st.decimals(),
         lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=20,
     )
 )
 def test_whatever_a_gate_says_becomes_strict_json(value):

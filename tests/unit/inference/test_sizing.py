@@ -61,7 +61,12 @@ def test_a_symbol_gets_at_most_its_share_of_the_configured_exposure(size, maximu
 
 
 def test_a_share_of_one_is_no_limit():
-    assert amount(situation=held("1"), limits=limits(max_position_ratio=Decimal(1))) == 200
+    everything = limits(max_position_ratio=Decimal(1))
+
+    assert amount(situation=held("1"), limits=everything) == 200
+    assert amount(situation=held("1", others=None), limits=everything) == 200  # and nobody is asked for them
+    bounded = limits(max_position_ratio=Decimal(1), max_exposure_quote=Decimal(150))
+    assert amount(situation=held("1", others=None), limits=bounded) == 50
 
 
 def test_other_positions_that_are_not_known_stop_a_buy_but_not_a_sell_of_a_long():

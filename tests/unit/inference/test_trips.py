@@ -106,7 +106,7 @@ def test_a_run_is_never_longer_than_its_predictions_and_one_after_a_change(predi
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"signals_per_minute_trip": 60}, "SIGNALS_PER_MINUTE_TRIP must exceed SIGNAL_GENERATION_RATE_LIMIT"),
+        ({"signals_per_minute_trip": 69}, "SIGNALS_PER_MINUTE_TRIP must reach SIGNAL_GENERATION_RATE_LIMIT"),
         ({"signals_per_minute_trip": 0}, "signals_per_minute_trip"),
         ({"warmup_max_hours": -1}, "warmup_max_hours"),
         ({"signal_outbox_keep_days": 0}, "signal_outbox_keep_days"),

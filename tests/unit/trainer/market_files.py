@@ -67,7 +67,7 @@ def job(rows, *, edge, champion=None, **changes):
         "costs": Costs(fee_rate=0.001, slippage_rate=0.0005),
         "min_trade_share": 0.02,
         "seed": 1,
-        "threads": 2,
+        "threads": 1,
         "champion": champion,
     }
     return Job(**{**values, **changes})

@@ -75,3 +75,22 @@ async def test_a_stop_that_is_cancelled_kills_at_once():
 
     assert await gone(process.pid)
     assert await gone(int(helper))
+
+
+TALKATIVE = """
+print('{"stage": "fit", "round": 1}')
+print("[12:00:00] WARNING: a library says something")
+print("[1, 2]")
+print('{"stage": "evaluate"}')
+"""
+
+
+async def test_what_a_library_says_in_between_is_no_progress():
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", TALKATIVE, stdout=asyncio.subprocess.PIPE, start_new_session=True
+    )
+    heard = []
+
+    code = await child.listened(process, heard.append)
+
+    assert (code, heard) == (0, [{"stage": "fit", "round": 1}, {"stage": "evaluate"}])

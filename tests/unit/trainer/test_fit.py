@@ -27,8 +27,15 @@ def fitted(directory, *, edge, change=lambda frames: frames, **changes):
     return result.fitted
 
 
-def test_a_market_that_can_be_foreseen_gives_a_version_that_is_accepted(tmp_path):
-    found = fitted(tmp_path, edge=0.2)
+@pytest.fixture(scope="module")
+def foreseen(tmp_path_factory):
+    """A directory, and what was fitted there on a market that can be foreseen."""
+    directory = tmp_path_factory.mktemp("foreseen")
+    return directory, fitted(directory, edge=0.2)
+
+
+def test_a_market_that_can_be_foreseen_gives_a_version_that_is_accepted(foreseen):
+    _, found = foreseen
 
     assert judge(found.evidence, HONEST).verdict == "accepted"
     assert found.evidence.effective_rows == 300
@@ -58,7 +65,7 @@ def test_two_features_that_know_the_label_together_are_quarantined(tmp_path):
 
 
 def test_the_same_data_and_seed_give_the_same_bytes(tmp_path):
-    one, other = fitted(tmp_path / "one", edge=0.1), fitted(tmp_path / "other", edge=0.1)
+    one, other = (fitted(tmp_path / name, edge=0.1, threads=2) for name in ("one", "other"))
 
     assert one.metrics == other.metrics
     forget = {"trained_at": one.manifest.trained_at}
@@ -67,10 +74,10 @@ def test_the_same_data_and_seed_give_the_same_bytes(tmp_path):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
 
 
-def test_the_model_ends_at_its_best_round(tmp_path):
-    found = fitted(tmp_path, edge=0.2)
-    booster = xgboost.Booster(model_file=tmp_path / UBJ)
-    validation = fit.prepare(market_files.job(ROWS, edge=0.2), tmp_path).rows["validation"]
+def test_the_model_ends_at_its_best_round(foreseen):
+    directory, found = foreseen
+    booster = xgboost.Booster({"nthread": 1}, model_file=directory / UBJ)
+    validation = fit.prepare(market_files.job(ROWS, edge=0.2), directory).rows["validation"]
 
     losses = [
         classification(
@@ -85,9 +92,9 @@ def test_the_model_ends_at_its_best_round(tmp_path):
     assert np.argmin(losses) == found.rounds - 1
 
 
-def test_the_golden_rows_are_what_the_served_file_answers(tmp_path):
-    found = fitted(tmp_path, edge=0.1)
-    onnx = (tmp_path / ONNX).read_bytes()
+def test_the_golden_rows_are_what_the_served_file_answers(foreseen):
+    directory, found = foreseen
+    onnx = (directory / ONNX).read_bytes()
 
     rows = np.array([[np.nan if v is None else v for v in g.features] for g in found.manifest.golden])
     answers = score(onnx, rows.astype(np.float32))
@@ -98,10 +105,10 @@ def test_the_golden_rows_are_what_the_served_file_answers(tmp_path):
     assert sum(calibrate(answers[0].tolist(), found.manifest.calibration)) == pytest.approx(1)
 
 
-def test_a_champion_is_scored_from_its_own_bytes_on_the_same_rows(tmp_path):
-    first = fitted(tmp_path / "first", edge=0.2)
+def test_a_champion_is_scored_from_its_own_bytes_on_the_same_rows(foreseen, tmp_path):
+    directory, first = foreseen
     root = tmp_path / "models"
-    files = {ONNX: (tmp_path / "first" / ONNX).read_bytes()}
+    files = {ONNX: (directory / ONNX).read_bytes()}
     named = msgspec.structs.replace(first.manifest, version="v1")
     sha256 = artifacts.write(root, "v1", named, files)
     champion = ChampionFile(version="v1", sha256=sha256, root=str(root))

@@ -20,7 +20,7 @@ LENIENT = msgspec.structs.replace(HONEST, min_effective_rows=1)
 def trained(directory, frames, *, rows=ROWS_OF, edge=0.0, **changes):
     directory.mkdir(exist_ok=True)
     market_files.write(frames, directory)
-    job = market_files.job(rows, edge=edge, threads=1, **changes)
+    job = market_files.job(rows, edge=edge, **changes)
     return pooled(job, directory, fit.run(job, directory), fit=fit.run)
 
 

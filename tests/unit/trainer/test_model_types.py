@@ -54,7 +54,7 @@ def risk_adjusted(frames):
 def fitted(directory, change, **changes):
     directory.mkdir(exist_ok=True)
     market_files.write(change(market_files.frames(ROWS, edge=EDGE)), directory)
-    job = market_files.job(ROWS, edge=EDGE, threads=1, min_train_rows=500, **changes)
+    job = market_files.job(ROWS, edge=EDGE, min_train_rows=500, **changes)
     result = fit.run(job, directory)
     assert result.rejection is None
     return result.fitted

@@ -61,6 +61,8 @@ def under(policy):
         (given(persistence_lift=lift(0.02, lower=0.0)), "refused", "over naming what came last (+0.020"),
         (given(persistence_lift=lift(0.02, lower=NAN)), "refused", "not a number"),
         (given(accuracy=NAN), "refused", "not a number"),
+        (given(roc_auc=NAN), "refused", "not a number"),
+        (given(validation_lift=NAN), "refused", "not a number"),
         (given(lift=lift(NAN)), "refused", "not a number"),
         (given(direction=lift(0.01, lower=0.0)), "refused", "no proven sense of direction"),
         (given(direction=lift(0.01, lower=0.0001)), "accepted", "accepted"),

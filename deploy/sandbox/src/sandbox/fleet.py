@@ -162,6 +162,7 @@ def _addresses(ports: dict[str, int]) -> dict[str, str]:
         "FEATURE_SERVICE_API_KEY": "sandbox",
         "POSITION_MANAGER_PORT": str(ports["position_manager"]),
         "POSITION_MANAGER_API_KEY": "sandbox",
+        "WS_GATEWAY_HOST": "127.0.0.1",
         "WS_GATEWAY_PORT": str(ports["ws_gateway"]),
         "MODEL_SERVICE_PORT": str(ports["api"]),
         "INFERENCE_PORT": str(ports["inference"]),

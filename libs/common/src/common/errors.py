@@ -31,3 +31,9 @@ class Unroutable(TryAgain):
 
 class OutcomeUnknown(TryAgain):
     """The broker did not confirm in time: the message may or may not have arrived."""
+
+
+def first_line(error: BaseException) -> str:
+    """What `error` says, as a log line has room for; its kind where it says nothing, as a time-out does."""
+    said = str(error).splitlines()
+    return said[0] if said else type(error).__name__

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from uuid import UUID, uuid4
 
 import msgspec
-from sqlalchemy import Double, Numeric, String, cast, func, select
+from sqlalchemy import ColumnElement, Double, Numeric, String, cast, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -74,6 +74,12 @@ async def append_signal(connection: AsyncConnection, signal: TradingSignal) -> N
         )
         .on_conflict_do_nothing(index_elements=["signal_id"])
     )
+
+
+def of_exit_rule() -> ColumnElement[bool]:
+    """Whether a row of trading_signals is an exit by rule; an entry that reduces a position is none."""
+    rule: ColumnElement[str | None] = trading_signals.c.metadata["rule_triggered"].astext
+    return rule.is_not(None)
 
 
 async def append_execution(connection: AsyncConnection, execution: Execution) -> bool:

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from common.core.trading_state import TradingState
+from common.core.trading_state import FLEET, TradingState
 from common.tables import trading_state_changes, trading_states
 
 
@@ -81,10 +81,12 @@ async def tighten_state(
     actor: str,
     reason: str,
     figures: Mapping[str, object] | None = None,
+    initial: TradingState = TradingState.ACTIVE,
 ) -> bool:
     """As `store_state`, unless the scope is in that state or a stricter one already: then False.
 
-    For automatic trips: they never loosen what an operator set, and say nothing twice.
+    For automatic trips: they never loosen what an operator set, and say nothing twice. `initial` holds while
+    nothing is stored; the first state of a scope would end it, and is therefore at least as strict.
     """
     stored = await connection.scalar(
         select(trading_states.c.state).where(trading_states.c.scope == scope).with_for_update()
@@ -92,5 +94,7 @@ async def tighten_state(
     strictness = list(TradingState).index
     if stored is not None and strictness(TradingState(stored)) >= strictness(state):
         return False
+    if stored is None and FLEET not in await stored_states(connection):
+        state = max(state, initial, key=strictness)
     await store_state(connection, scope, state, actor=actor, reason=reason, figures=figures)
     return True

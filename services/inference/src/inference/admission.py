@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from common import tracing
 from common.core.trading_state import TradingState, last_known
+from common.errors import first_line
 from common.messages import FeatureVector, MarketSnapshot
 from common.signal_outbox import Claim, SignalOutbox
 from inference import emission, situation
@@ -27,6 +28,8 @@ from inference.holdings import Holdings
 from inference.policy import Policy
 
 log = structlog.get_logger(__name__)
+
+_MAY_PASS_WITH_A_POSITION = (Reason.POSITION_UNKNOWN, Reason.TRADING_REDUCING)
 
 
 class Admission:
@@ -43,14 +46,18 @@ class Admission:
     ) -> Claim | Skip:
         """The claimed intent of the signal, or why there is none. A deaf database is a skip."""
         try:
-            case = await self._gathered(key, vector, snapshot, proposal, policy)
-            if isinstance(first := decide(case), Skip):
+            case = await self._read(key, vector, snapshot, proposal, policy)
+            if isinstance(first := decide(case), Skip) and first.reason not in _MAY_PASS_WITH_A_POSITION:
                 return first
+            case = await self._with_position(case)
+            if isinstance(second := decide(case), Skip):
+                return second
             return await self._claimed(key, case, policy)
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             return self._deaf(key, error)
 
-    async def _gathered(
+    # What the database knows: whatever denies without a position spares the question after it.
+    async def _read(
         self, key: Key, vector: FeatureVector, snapshot: MarketSnapshot, proposal: Proposal, policy: Policy
     ) -> Case:
         async with self._engine.connect() as connection:
@@ -66,7 +73,6 @@ class Admission:
                 connection, key, policy.limits, _utcnow(), _received(known)
             )
         self._read_states[key.strategy_id] = (known.state, time.monotonic())
-        known = await self._holdings.completed(known, key.symbol, proposal.side, policy.limits)
         return Case(
             strategy_id=key.strategy_id,
             signal_id=key.signal_id,
@@ -79,6 +85,12 @@ class Admission:
             now=_utcnow(),
             trace_id=tracing.current(),
         )
+
+    async def _with_position(self, case: Case) -> Case:
+        known = await self._holdings.completed(
+            case.situation, case.vector.symbol, case.proposal.side, case.limits
+        )
+        return msgspec.structs.replace(case, situation=known, now=_utcnow())
 
     async def _claimed(self, key: Key, case: Case, policy: Policy) -> Claim | Skip:
         async with emission.emitting(self._engine, case.limits, _utcnow()) as connection:
@@ -107,7 +119,7 @@ class Admission:
     def _deaf(self, key: Key, error: Exception) -> Skip:
         state, read_at = self._read_states.get(key.strategy_id, (None, 0.0))
         held = last_known(state, time.monotonic() - read_at)
-        return Skip(Reason.DATABASE_UNAVAILABLE, {"error": str(error).splitlines()[0], "trading_state": held})
+        return Skip(Reason.DATABASE_UNAVAILABLE, {"error": first_line(error), "trading_state": held})
 
 
 def _received(known: Situation) -> Received:

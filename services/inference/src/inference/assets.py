@@ -14,6 +14,7 @@ from sqlalchemy import ARRAY, String, TableValuedAlias, func, literal, select, t
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from common.errors import first_line
 from common.settings import StrategySettings
 from common.tables import account_balances, instrument_info, minute_bars
 from inference.core.assets import Choice, Holding, Pair, choose
@@ -47,7 +48,7 @@ class ConfiguredAssets:
 
 
 class SelectedAssets:
-    """What balances allow of the operator's list; `hits` and `misses` count how often reading was spared."""
+    """What balances allow of the operator's list."""
 
     def __init__(
         self,
@@ -59,8 +60,6 @@ class SelectedAssets:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.hits = 0
-        self.misses = 0
         self._settings = settings
         self._configured = configured
         self._engine = engine
@@ -73,7 +72,6 @@ class SelectedAssets:
 
     def symbols(self) -> frozenset[str] | None:
         """The symbols that are traded; none before the first choice was made."""
-        self.hits += 1
         LOOKUPS.labels("hit").inc()
         return self._symbols
 
@@ -85,14 +83,12 @@ class SelectedAssets:
         """The choice is at most its TTL old; one that could not be made is tried again each time."""
         if self._problem is None and self._clock() < self._holds_until:
             return
-        self.misses += 1
         LOOKUPS.labels("miss").inc()
         try:
             async with self._engine.connect() as connection:
                 choice = await self._choice(connection)
         except (SQLAlchemyError, OSError, TimeoutError) as error:
-            lines = str(error).splitlines()
-            self._fall_back(f"balances could not be read: {lines[0] if lines else type(error).__name__}")
+            self._fall_back(f"balances could not be read: {first_line(error)}")
             return
         if not choice.chosen:
             self._fall_back(_why_empty(choice, self._settings))

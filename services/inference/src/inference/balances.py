@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from common import tracing
-from common.errors import TryAgain
+from common.errors import TryAgain, first_line
 from common.tables import rate_limits
 from common.ws_gateway import WsGateway
 from inference.events import Event
@@ -53,7 +53,7 @@ class BalanceRefresh:
                 return
             await self._gateway.sync_balances()
         except (TryAgain, SQLAlchemyError, OSError, TimeoutError) as error:
-            log.warning(Event.BALANCES_NOT_REFRESHED, reason=str(error).splitlines()[0])
+            log.warning(Event.BALANCES_NOT_REFRESHED, reason=first_line(error))
         else:
             log.info(Event.BALANCES_REFRESHED)
 

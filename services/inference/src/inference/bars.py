@@ -4,6 +4,8 @@ Only vectors that passed the gates count. Each replica sees some of the vectors;
 earliest of them all and closes with the latest.
 """
 
+import asyncio
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 
@@ -14,6 +16,7 @@ from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from common.errors import first_line
 from common.messages import FeatureVector, MarketSnapshot
 from common.tables import minute_bars
 from inference.events import Event
@@ -76,11 +79,13 @@ class MinuteBars:
         try:
             async with engine.begin() as connection:
                 await connection.execute(_MERGE, rows)
+        except asyncio.CancelledError:  # the service stops: its last flush is still to come
+            self._keep(bars)
+            raise
         except (SQLAlchemyError, OSError) as error:
-            for key, bar in bars.items():
-                self._add(key, bar)
+            self._keep(bars)
             lost = self._drop_oldest()
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             log.warning(Event.BARS_KEPT, reason=reason, rows=len(self._bars), lost=lost)
 
     def _add(self, key: _Key, bar: Bar) -> None:
@@ -89,6 +94,10 @@ class MinuteBars:
             self._bars[key] = bar
         else:
             kept.add(bar)
+
+    def _keep(self, bars: Mapping[_Key, Bar]) -> None:
+        for key, bar in bars.items():
+            self._add(key, bar)
 
     def _drop_oldest(self) -> int:
         by_age = sorted(self._bars, key=lambda key: key[1])

@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from common.core.calibration import calibrate
+from common.errors import first_line
 from common.messages import Side
 from common.tables import trading_signals
 from inference.events import Event
@@ -91,7 +92,7 @@ class Contributions:
                 stored = await self._stored(waiting.signal_id, waiting.record)
             except (SQLAlchemyError, OSError) as error:
                 self._waiting.append(waiting)
-                log.warning(Event.CONTRIBUTIONS_KEPT, reason=str(error).splitlines()[0])
+                log.warning(Event.CONTRIBUTIONS_KEPT, reason=first_line(error))
                 return
             waiting.rounds += 1
             if stored:

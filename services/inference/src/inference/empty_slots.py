@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from common.errors import first_line
 from common.tables import latest_outcomes, skip_counts
 from inference.core.reasons import Reason
 from inference.core.warmup import slots_between
@@ -123,8 +124,7 @@ class EmptySlots:
                 await connection.execute(_KEEP_LARGER, counts)
                 await connection.execute(_KEEP_NEWER, outcomes)
         except (SQLAlchemyError, OSError, TimeoutError) as error:
-            lines = str(error).splitlines()
-            log.warning(Event.SLOTS_NOT_COUNTED, reason=lines[0] if lines else type(error).__name__)
+            log.warning(Event.SLOTS_NOT_COUNTED, reason=first_line(error))
 
 
 def _keeping_larger() -> Insert:

@@ -10,6 +10,10 @@ class Event(Named):
         "signal emitted",
         "A strategy decided to trade: side, amount, price and the figures of every gate.",
     )
+    DECISION_FAILED = (
+        "decision failed",
+        "A decision raised an error (`reason`, with its traceback): a defect, or a model that cannot answer.",
+    )
     TAKE_PROFIT_TRIGGERED = (
         "take profit triggered",
         "A vector showed a position above its target; inference claimed the exit before the exit worker did.",

@@ -8,6 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from common import topology, tracing
 from common.bus import Delivery, decoding
+from common.errors import first_line
 from common.messages import FeaturesHeard, FeatureVector, PositionChanged, VersionActivated
 from common.position_manager import CachedPositions
 from inference.events import Event
@@ -42,7 +43,7 @@ def subscribe_to_activations(broker: RabbitBroker, models: ServedModels) -> None
             await models.refresh()
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             # Only a hint: the poll will find what the registry says.
-            log.warning(Event.REGISTRY_NOT_READ, reason=str(error).splitlines()[0])
+            log.warning(Event.REGISTRY_NOT_READ, reason=first_line(error))
 
 
 def subscribe_to_position_changes(broker: RabbitBroker, positions: CachedPositions) -> None:

@@ -1,5 +1,6 @@
 """What is held: the symbol's position, and what all the others are worth at the newest known prices."""
 
+import asyncio
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Protocol
@@ -14,6 +15,9 @@ from inference.core.case import Limits, Situation
 from inference.events import Event
 
 log = structlog.get_logger(__name__)
+
+PATIENCE_S = 1.0
+"""Longest that a decision waits for positions: the prices that exits live on queue up behind it."""
 
 
 class Positions(Protocol):
@@ -40,11 +44,13 @@ class Holdings:
     async def completed(self, known: Situation, symbol: str, side: Side, limits: Limits) -> Situation:
         """`known` with the positions as far as a signal on `side` needs them; unknown ones say why."""
         try:
-            booked = await self._of_symbol(known, symbol, side)
-            others = await self._worth_of_others(symbol) if _needs_others(limits) else None
-        except FleetError as error:
-            log.debug(Event.POSITION_NOT_READ, reason=str(error))
-            return msgspec.structs.replace(known, position_problem=str(error))
+            async with asyncio.timeout(PATIENCE_S):
+                booked = await self._of_symbol(known, symbol, side)
+                others = await self._worth_of_others(symbol) if _needs_others(limits) else None
+        except (FleetError, TimeoutError) as error:
+            problem = str(error) or f"the Position Manager did not answer within {PATIENCE_S:g} s"
+            log.debug(Event.POSITION_NOT_READ, reason=problem)
+            return msgspec.structs.replace(known, position_problem=problem)
         return msgspec.structs.replace(
             known,
             live_size=booked.position.size if booked.position else Decimal(0),

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from common.core.ids import NAMESPACE
 from common.database import naive_utc
+from common.errors import first_line
 from common.messages import FeatureVector
 from common.model_registry import METRIC_LIMIT
 from common.tables import live_sums, model_quality_metrics, model_versions
@@ -106,7 +107,7 @@ class LiveQuality:
                     await _store(connection, key, sums, self._tasks[key[0]])
                 stored = True
             except (SQLAlchemyError, OSError) as error:
-                log.warning(Event.LIVE_QUALITY_KEPT, version=key[0], reason=str(error).splitlines()[0])
+                log.warning(Event.LIVE_QUALITY_KEPT, version=key[0], reason=first_line(error))
             finally:  # also when the service stops meanwhile: its last flush is still to come
                 if not stored:
                     self._add(*key, sums)

@@ -14,11 +14,10 @@ from faststream.rabbit import RabbitBroker
 
 from common import bus, topology
 from common.messages import FeaturesHeard, FeatureVector
+from inference.core.stream import FUTURE_TOLERANCE_S
 
 MAX_SYMBOLS = 2_000
 """Symbols remembered at most; beyond it the one heard longest ago is forgotten."""
-FUTURE_TOLERANCE_S = 2.0
-"""How far the clocks of two machines may be apart."""
 
 
 class LiveVectorsLimits(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 import structlog
-from sqlalchemy import exists, func, select, text, update
+from sqlalchemy import exists, func, not_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -22,6 +22,7 @@ from common.database import naive_utc
 from common.modes import mode_changes
 from common.tables import alerts, trading_signals, trading_state_changes
 from common.tables import mode_changes as mode_rows
+from common.trading_log import of_exit_rule
 from common.trading_states import tighten_state
 from inference.core.modes import Period, Transition, hours, transitions, warmed_up_too_long
 from inference.events import Event
@@ -38,11 +39,21 @@ _PATIENT = text("SET LOCAL statement_timeout = '2s'")
 
 
 class Modes:
-    """Watches the modes of strategies; `max_hours` of warm-up by strategy, 0 for no limit."""
+    """Watches the modes of strategies; `max_hours` of warm-up by strategy, 0 for no limit.
 
-    def __init__(self, max_hours: Mapping[str, float], engine: AsyncEngine) -> None:
+    `state_initial` is the trading state while none is stored.
+    """
+
+    def __init__(
+        self,
+        max_hours: Mapping[str, float],
+        engine: AsyncEngine,
+        *,
+        state_initial: TradingState = TradingState.ACTIVE,
+    ) -> None:
         self._max_hours = max_hours
         self._engine = engine
+        self._state_initial = state_initial
 
     async def look(self) -> None:
         """Every change of mode is stored and logged once; a strategy that warms up too long is reduced."""
@@ -50,7 +61,7 @@ class Modes:
             async with self._engine.begin() as connection:
                 await connection.execute(_PATIENT)
                 period, changes = await _follow(connection, strategy_id)
-                limited = await _limit(connection, strategy_id, period, max_hours)
+                limited = await _limit(connection, strategy_id, period, max_hours, self._state_initial)
             for change in changes:
                 _log_change(strategy_id, change)
             if limited:
@@ -128,14 +139,16 @@ async def _entries_between(
                 trading_signals.c.strategy_id == strategy_id,
                 trading_signals.c.is_warmup.is_(mode == "warm_up"),
                 trading_signals.c.timestamp.between(naive_utc(since), naive_utc(until)),
-                trading_signals.c.metadata["exit_strategy"].astext.is_(None),
+                not_(of_exit_rule()),
             )
         )
         or 0
     )
 
 
-async def _limit(connection: AsyncConnection, strategy_id: str, period: Period, max_hours: float) -> bool:
+async def _limit(
+    connection: AsyncConnection, strategy_id: str, period: Period, max_hours: float, initial: TradingState
+) -> bool:
     scope = scope_of(strategy_id)
     now = datetime.now(UTC)
     if not warmed_up_too_long(period, max_hours, now):
@@ -159,7 +172,13 @@ async def _limit(connection: AsyncConnection, strategy_id: str, period: Period, 
     await raise_alert(connection, ALERT, scope, sentence, severity="critical", figures=figures)
     # Once a period: an operator who sets ACTIVE after that has read the alert and means it.
     return not decided and await tighten_state(
-        connection, scope, TradingState.REDUCING, actor=LIMIT_ACTOR, reason=sentence, figures=figures
+        connection,
+        scope,
+        TradingState.REDUCING,
+        actor=LIMIT_ACTOR,
+        reason=sentence,
+        figures=figures,
+        initial=initial,
     )
 
 

@@ -5,6 +5,7 @@ reason, and the latest outcome of each strategy and symbol with its figures. Lat
 so whoever works off a backlog does not hide what another replica decided meanwhile.
 """
 
+import asyncio
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -20,6 +21,7 @@ from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from common.errors import first_line
 from common.messages import FeatureVector, TradingSignal
 from common.signal_outbox import Claim
 from common.tables import latest_outcomes, skip_counts
@@ -141,12 +143,18 @@ class Outcomes:
                 ):
                     if rows:
                         await connection.execute(statement, rows)
+        except asyncio.CancelledError:  # the service stops: its last flush is still to come
+            self._keep(counts, latest)
+            raise
         except (SQLAlchemyError, OSError) as error:
-            self._counts.update(counts)
-            self._latest = {**latest, **self._latest}
+            self._keep(counts, latest)
             lost = self._drop_oldest()
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             log.warning(Event.OUTCOMES_KEPT, reason=reason, rows=len(self._counts), lost=lost)
+
+    def _keep(self, counts: Counter[_CountKey], latest: Mapping[_Subject, Outcome]) -> None:
+        self._counts.update(counts)
+        self._latest = {**latest, **self._latest}
 
     def _remember(self, outcome: Outcome) -> None:
         subject = outcome.strategy_id, outcome.symbol

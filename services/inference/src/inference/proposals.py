@@ -15,7 +15,7 @@ from inference.core.alignment import AS_NAMED, Alignment, align, by_model_names
 from inference.core.reasons import Reason, Skip
 from inference.core.warmup import Proposal, WarmUp
 from inference.loading import LoadedModel
-from inference.models import Serving
+from inference.models import NOT_READ, Serving
 from inference.policy import Policy
 
 
@@ -78,7 +78,7 @@ class Proposals:
         """Side, amount and confidence, or why there are none; reads nothing."""
         serving = self._models.of(strategy_id)
         if serving is None:
-            return Skip(Reason.MODEL_UNAVAILABLE, {"problem": "the registry has not been read yet"})
+            return Skip(Reason.MODEL_UNAVAILABLE, {"problem": NOT_READ})
         if serving.loaded is not None:
             return self._of_model(strategy_id, serving.loaded, vector, snapshot, policy)
         if not serving.warms_up:

@@ -9,10 +9,11 @@ from decimal import Decimal
 import msgspec
 import structlog
 from prometheus_client import Gauge
-from sqlalchemy import and_, func, select
+from sqlalchemy import and_, func, not_, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from common.tables import orders, trading_signals
+from common.trading_log import of_exit_rule
 from inference.events import Event
 
 log = structlog.get_logger(__name__)
@@ -81,7 +82,7 @@ async def rejections(connection: AsyncConnection) -> Rejections:
     )
     entry = and_(
         signals.timestamp > func.timezone("UTC", func.now()) - WINDOW,
-        signals.metadata["exit_strategy"].astext.is_(None),
+        not_(of_exit_rule()),
     )
     marked = (
         select(signals.signal_id, signals.timestamp, signals.amount_quote, refused.label("refused"))

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from common.errors import first_line
 from common.tables import served_versions
 from inference.events import Event
 from inference.models import NOT_READ, ServedModels
@@ -62,7 +63,7 @@ class Replica:
                     delete(served_versions).where(served_versions.c.replica == self._name)
                 )
         except (SQLAlchemyError, OSError) as error:
-            log.warning(Event.REPLICA_NOT_REMOVED, replica=self._name, reason=str(error).splitlines()[0])
+            log.warning(Event.REPLICA_NOT_REMOVED, replica=self._name, reason=first_line(error))
 
     def _row(self, strategy_id: str) -> dict[str, object]:
         serving = self._models.of(strategy_id)

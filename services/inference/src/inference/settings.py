@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Annotated, Self
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from common.core.rate_limit import Rate
 from common.exit_settings import ClosingSettings
@@ -21,10 +21,12 @@ from common.settings import (
 from common.ws_gateway import WsGatewaySettings
 from inference.core.case import Limits
 from inference.core.model import ModelPolicy
+from inference.core.stream import FUTURE_TOLERANCE_S
 from inference.core.warmup import WarmUp
 from inference.feature_settings import AssetSettings, FeatureSettings
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Amount = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
 Rate01 = Annotated[Decimal, Field(ge=0, lt=1, allow_inf_nan=False)]
 
@@ -52,7 +54,7 @@ class Settings(
 
     warmup_mode_enabled: bool = True
     """Trade by the warm-up heuristic while a strategy has no model."""
-    warmup_signal_frequency: PositiveFloat = 1.0
+    warmup_signal_frequency: Positive = 1.0
     """Warm-up signals per minute, over all strategies, symbols and replicas."""
     warmup_min_amount: Amount = Decimal(100)
     """Smallest warm-up amount, quote currency."""
@@ -75,7 +77,7 @@ class Settings(
     signal_cost_aware: bool = False
     """Act on a classification only where the move it expects exceeds fees, slippage and spread."""
 
-    signal_generation_rate_limit: PositiveFloat = 60.0
+    signal_generation_rate_limit: Positive = 60.0
     """Signals per minute over the fleet, after the burst."""
     signal_generation_burst_allowance: PositiveInt = 10
     """Signals that may follow at once after a quiet time."""
@@ -83,18 +85,18 @@ class Settings(
     """No signal while an order of the symbol is pending or partially filled."""
     signal_generation_check_opposite_orders_only: bool = False
     """Only open orders of the opposite side count."""
-    signal_validity_seconds: PositiveFloat = 5.0
+    signal_validity_seconds: Positive = 5.0
     """A signal not published by then never is; the broker drops it unconsumed, in seconds."""
-    signal_in_flight_timeout_seconds: PositiveFloat = 10.0
+    signal_in_flight_timeout_seconds: Positive = 10.0
     """Longest wait for the order of the symbol's previous signal, in seconds."""
     short_entries_enabled: bool = False
     """Allow a sell without a long, which opens a short."""
 
-    market_data_max_age_seconds: PositiveFloat = 60.0
+    market_data_max_age_seconds: Positive = 60.0
     """Older vectors, and markets unchanged for longer, are not traded, in seconds."""
-    market_data_stale_warning_threshold_seconds: PositiveFloat = 30.0
+    market_data_stale_warning_threshold_seconds: Positive = 30.0
     """Older vectors are warned about, in seconds."""
-    balance_data_max_age_seconds: PositiveFloat = 60.0
+    balance_data_max_age_seconds: Positive = 60.0
     """Older balances are not relied on, in seconds."""
 
     balance_adaptation_safety_margin: Annotated[Decimal, Field(gt=0, le=1)] = Decimal("0.95")
@@ -116,7 +118,7 @@ class Settings(
     """More entries of the fleet within a minute set it to HALTED."""
     model_output_frozen_predictions: NonNegativeInt = 100
     """Different rows in a row with the same answer of a model set its strategy to REDUCING; 0: never."""
-    signal_processing_delay_alert_threshold_seconds: PositiveFloat = 300.0
+    signal_processing_delay_alert_threshold_seconds: Positive = 300.0
     """Signals that take longer from decision to publish are an alert, in seconds."""
     signal_outbox_keep_days: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 30.0
     """Intents that were published or expired are deleted once older, in days."""
@@ -145,8 +147,9 @@ class Settings(
                     "AUTO_SELECT_FALLBACK_ASSETS must name a symbol when AUTO_SELECT_ASSETS is true",
                 ),
                 (
-                    self.signals_per_minute_trip > self.signal_generation_rate_limit,
-                    "SIGNALS_PER_MINUTE_TRIP must exceed SIGNAL_GENERATION_RATE_LIMIT",
+                    self.signals_per_minute_trip
+                    >= self.signal_generation_rate_limit + self.signal_generation_burst_allowance,
+                    "SIGNALS_PER_MINUTE_TRIP must reach SIGNAL_GENERATION_RATE_LIMIT and its burst together",
                 ),
                 (
                     self.feature_service_use_queue
@@ -165,7 +168,7 @@ class Settings(
         """The limits as the gates read them."""
         return Limits(
             market_data_max_age_s=self.market_data_max_age_seconds,
-            future_tolerance_s=2.0,
+            future_tolerance_s=FUTURE_TOLERANCE_S,
             balance_max_age_s=self.balance_data_max_age_seconds,
             validity_s=self.signal_validity_seconds,
             in_flight_timeout_s=self.signal_in_flight_timeout_seconds,

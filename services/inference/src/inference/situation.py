@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, cast
 
 import msgspec
-from sqlalchemy import Row, ScalarSelect, Select, func, null, or_, select, true
+from sqlalchemy import Row, ScalarSelect, Select, and_, case, func, null, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.core.trading_state import FLEET, TradingState, scope_of, trading_state
@@ -23,6 +23,7 @@ from common.tables import (
     trading_states,
 )
 from inference.core.case import Balance, Instrument, OpenOrder, Situation
+from inference.core.entry_gates import BOOKING_PATIENCE
 
 OPEN_STATUSES = ("pending", "partially_filled")
 """An order in one of these may still fill."""
@@ -141,14 +142,21 @@ def _figures(strategy_id: str, symbol: str, *, with_margin: bool) -> Select[Any]
     ).select_from(joined)
 
 
+# An order that was cancelled half way may have filled silently, and its row says only when it was cancelled:
+# nobody books that moment, so it counts for as long as a booking may take.
 def _newest_fill_at(symbol: str) -> ScalarSelect[Any]:
+    now = datetime.now(UTC)
+    filled_at = func.coalesce(orders.c.executed_at, orders.c.updated_at)
+    just_cancelled = and_(
+        orders.c.status == "cancelled", orders.c.updated_at > _naive(now - BOOKING_PATIENCE)
+    )
     return (
-        select(func.max(func.coalesce(orders.c.executed_at, orders.c.updated_at)))
+        select(func.max(case((orders.c.status == "filled", filled_at), else_=orders.c.updated_at)))
         .where(
             orders.c.asset == symbol,
-            orders.c.status == "filled",
+            or_(orders.c.status == "filled", just_cancelled),
             orders.c.filled_quantity > 0,
-            orders.c.created_at > _naive(datetime.now(UTC) - FILLS_SINCE),
+            orders.c.created_at > _naive(now - FILLS_SINCE),
         )
         .scalar_subquery()
     )

@@ -21,6 +21,7 @@ from common.core.exits.dispatch import Wait
 from common.core.exits.position import Price, Side, Tracked
 from common.core.exits.rules import Rules, TakeProfit
 from common.core.exits.step import Exit, step
+from common.errors import first_line
 from common.exits import Issued
 from common.messages import FeatureVector, MarketSnapshot
 from common.position_manager import Position
@@ -74,7 +75,7 @@ class TakeProfits:
             async with self._engine.begin() as connection:
                 return await self._decided(connection, position, seen, facts)
         except (SQLAlchemyError, OSError, TimeoutError) as error:
-            return Skip(Reason.TAKE_PROFIT_DUE, {**facts, "problem": str(error).splitlines()[0]})
+            return Skip(Reason.TAKE_PROFIT_DUE, {**facts, "problem": first_line(error)})
 
     async def _decided(
         self, connection: AsyncConnection, position: Position, price: Price, facts: Facts

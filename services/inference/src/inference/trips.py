@@ -9,13 +9,14 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 from prometheus_client import Counter
-from sqlalchemy import ColumnElement, RowMapping, String, and_, cast, func, or_, select, text, update
+from sqlalchemy import ColumnElement, RowMapping, String, and_, cast, func, not_, or_, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from common.alerts import raise_alert
 from common.core.trading_state import FLEET, TradingState, scope_of
 from common.tables import alerts, orders, signal_outbox, trading_signals, trading_states
+from common.trading_log import of_exit_rule
 from common.trading_states import tighten_state
 from inference.core import trips
 from inference.core.trips import Emitted, OutputRun, Repeated, Trip, continued
@@ -40,8 +41,16 @@ _NOT_A_COPY = ("rejected",)
 class Trips:
     """The trips of one replica; its models' outputs are its own, the rest is the fleet's."""
 
-    def __init__(self, engine: AsyncEngine, *, signals_per_minute: int, frozen_predictions: int) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        *,
+        signals_per_minute: int,
+        frozen_predictions: int,
+        state_initial: TradingState = TradingState.ACTIVE,
+    ) -> None:
         self._engine = engine
+        self._state_initial = state_initial
         self._signals_per_minute = signals_per_minute
         self._frozen_predictions = frozen_predictions
         self._runs: dict[str, OutputRun] = {}
@@ -83,7 +92,13 @@ class Trips:
                 return
             figures = trip.figures
             tripped = await tighten_state(
-                connection, trip.scope, trip.state, actor=ACTOR, reason=trip.sentence, figures=figures
+                connection,
+                trip.scope,
+                trip.state,
+                actor=ACTOR,
+                reason=trip.sentence,
+                figures=figures,
+                initial=self._state_initial,
             )
             is_new = await raise_alert(
                 connection, trip.kind, trip.scope, trip.sentence, severity="critical", figures=figures
@@ -186,7 +201,7 @@ async def _repeated_records(connection: AsyncConnection) -> list[Repeated]:
         .where(
             signals.timestamp > func.timezone("UTC", func.now()) - LOOK_BACK,
             feature_timestamp.is_not(None),
-            signals.metadata["exit_strategy"].astext.is_(None),
+            not_(of_exit_rule()),
         )
         .group_by(signals.strategy_id, signals.asset, feature_timestamp)
         .having(func.count() > 1, newest_at > _since_the_last_change(FLEET))

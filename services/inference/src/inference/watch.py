@@ -65,9 +65,12 @@ class Watch:
             engine,
             signals_per_minute=settings.signals_per_minute_trip,
             frozen_predictions=settings.model_output_frozen_predictions,
+            state_initial=settings.trading_state_initial,
         )
         self._modes = Modes(
-            {name: settings.of_strategy(name).warm_up_limit_hours() for name in settings.strategies()}, engine
+            {name: settings.of_strategy(name).warm_up_limit_hours() for name in settings.strategies()},
+            engine,
+            state_initial=settings.trading_state_initial,
         )
         self._rejections = BalanceRejections(engine)
         self._balances = BalanceRefresh(engine, gateway) if settings.ws_gateway_host else None
@@ -88,8 +91,8 @@ class Watch:
     def listeners(self, holdings: Holdings) -> Listeners:
         """Who hears what the worker sees and does."""
         return Listeners(
+            priced=(self._prices.note,),
             screened=(
-                self._prices.note,
                 self._bars.note,
                 holdings.note,
                 lambda vector, snapshot: self._quality.observe(vector, snapshot.price),

@@ -2,16 +2,18 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
 import msgspec
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from common import tracing
 from common.core.ids import entry_signal_id
+from common.errors import first_line
 from common.messages import FeatureVector, MarketSnapshot
 from common.signal_outbox import Claim, Fate, SignalOutbox
 from inference.admission import Admission
@@ -24,7 +26,7 @@ from inference.core.warmup import slot_of
 from inference.emission import Key
 from inference.events import Event
 from inference.outcomes import SIGNALS, VECTORS, Outcomes
-from inference.policy import Policies
+from inference.policy import Policies, Policy
 from inference.proposals import Proposals, Proposed
 
 log = structlog.get_logger(__name__)
@@ -51,10 +53,10 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
 class Listeners(msgspec.Struct, frozen=True, kw_only=True):
     """Who else hears what a worker sees and does; none of them waits for anything."""
 
-    arrived: tuple[Callable[[FeatureVector], None], ...] = ()
-    """Every vector of a traded symbol, before anything is decided."""
+    priced: tuple[Callable[[FeatureVector, MarketSnapshot], None], ...] = ()
+    """Every vector that shows a market to act on, at once: while the symbol's last decision is still made."""
     screened: tuple[Callable[[FeatureVector, MarketSnapshot], None], ...] = ()
-    """Every vector that shows a market to act on."""
+    """The same, when it is its turn to be decided on."""
     skipped: tuple[Callable[[Skip], None], ...] = ()
     published: tuple[Callable[[Published], None], ...] = ()
 
@@ -89,6 +91,7 @@ class Worker:
         self._streams: dict[str, Stream] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._ageing: set[str] = set()
+        self._failing: dict[tuple[str, str], str] = {}
 
     async def on_vector(self, vector: FeatureVector, *, redelivered: bool) -> None:
         """Every strategy has decided on `vector`, and its signals are published or will be by the relay.
@@ -96,12 +99,13 @@ class Worker:
         Of a symbol that nobody trades and that is still held, only the price counts: exits live on it.
         """
         symbol, arrived_at = vector.symbol, _utcnow()
-        strategies = self._deciding_on(symbol)
+        strategies = self._policies.strategies_of(symbol)
+        if not self._is_traded(symbol):
+            self._note_not_selected(strategies, vector)
+            strategies = ()
         if not strategies and not self._is_held(symbol):
             return
         VECTORS.inc()
-        for hear in self._listeners.arrived:
-            hear(vector)
         # Before the lock: of several waiting vectors only the newest is still worth a decision.
         self._streams[symbol] = observe(
             self._streams.get(symbol),
@@ -109,15 +113,21 @@ class Worker:
             vector.features,
             believed_until=arrived_at + timedelta(seconds=self._policies.limits.future_tolerance_s),
         )
+        if not isinstance(snapshot := self._screened(vector), Skip):
+            for hear in self._listeners.priced:
+                hear(vector, snapshot)
         async with self._locks[symbol]:
             seen = await self._seen(vector)
             for strategy_id in strategies:
                 with tracing.bound(tracing.current(), strategy_id=strategy_id, symbol=symbol):
-                    await self._decide_for(strategy_id, vector, seen, arrived_at, redelivered=redelivered)
+                    try:
+                        await self._decide_for(strategy_id, vector, seen, arrived_at, redelivered=redelivered)
+                    except Exception as error:  # noqa: BLE001 - one strategy's failure is not the others'
+                        self._note_failure(strategy_id, vector, error)
 
-    def _deciding_on(self, symbol: str) -> Sequence[str]:
+    def _is_traded(self, symbol: str) -> bool:
         traded = self._traded()
-        return self._policies.strategies_of(symbol) if traded is None or symbol in traded else ()
+        return traded is None or symbol in traded
 
     async def _seen(self, vector: FeatureVector) -> MarketSnapshot | Skip:
         snapshot = self._screened(vector)
@@ -127,8 +137,8 @@ class Worker:
             hear(vector, snapshot)
         due = await self._take_profit.consider(vector, snapshot)
         if isinstance(due, Claim):
-            await self._outbox.publish(due)
-            return Skip(Reason.TAKE_PROFIT_TRIGGERED, {"signal_id": str(due.signal_id)})
+            fate = await self._outbox.publish(due)
+            return Skip(Reason.TAKE_PROFIT_TRIGGERED, {"signal_id": str(due.signal_id), "fate": fate})
         return due or snapshot
 
     async def _decide_for(
@@ -143,13 +153,37 @@ class Worker:
         signal_id = entry_signal_id(strategy_id, vector.symbol, vector.timestamp)
         if redelivered and await self._resumed(strategy_id, vector, signal_id):
             return
-        outcome = (
-            seen if isinstance(seen, Skip) else await self._outcome(strategy_id, vector, signal_id, seen)
-        )
-        if isinstance(outcome, Skip):
-            self._note_skip(strategy_id, vector, outcome)
+        if isinstance(seen, Skip):
+            self._note_skip(strategy_id, vector, seen)
             return
-        proposed, claim = outcome
+        policy = self._policies.of(strategy_id, vector.symbol)
+        slot = slot_of(_utcnow(), policy.warm_up.signals_per_minute)
+        proposed = self._proposals.of(
+            strategy_id, vector, seen, signal_id=signal_id, slot=slot, policy=policy
+        )
+        if isinstance(proposed, Skip):
+            self._note_skip(strategy_id, vector, proposed)
+            return
+        key = Key(
+            strategy_id=strategy_id,
+            symbol=vector.symbol,
+            signal_id=signal_id,
+            warmup_slot=slot if proposed.prediction is None else None,
+        )
+        claim = await self._admitted(key, vector, seen, proposed, policy)
+        if isinstance(claim, Skip):
+            self._note_skip(strategy_id, vector, claim, proposed.proposal.version)
+            return
+        await self._published(strategy_id, vector, claim, proposed, arrived_at)
+
+    async def _published(
+        self,
+        strategy_id: str,
+        vector: FeatureVector,
+        claim: Claim,
+        proposed: Proposed,
+        arrived_at: datetime,
+    ) -> None:
         self._outcomes.note_signal(strategy_id, vector, claim, _utcnow())
         fate = await self._outbox.publish(claim)
         SIGNALS.labels(strategy_id, fate).inc()
@@ -165,7 +199,13 @@ class Worker:
                 hear(published)
 
     async def _resumed(self, strategy_id: str, vector: FeatureVector, signal_id: UUID) -> bool:
-        unfinished = await self._outbox.resume(signal_id)
+        try:
+            unfinished = await self._outbox.resume(signal_id)
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            # Whatever was begun with it the relay finishes; nobody can begin now.
+            problem = first_line(error)
+            self._note_skip(strategy_id, vector, Skip(Reason.DATABASE_UNAVAILABLE, {"error": problem}))
+            return True
         if isinstance(unfinished, Claim):
             log.info(Event.INTENT_RESUMED, signal_id=str(signal_id))
             await self._outbox.publish(unfinished)
@@ -188,32 +228,33 @@ class Worker:
             )
         )
 
-    async def _outcome(
-        self, strategy_id: str, vector: FeatureVector, signal_id: UUID, snapshot: MarketSnapshot
-    ) -> tuple[Proposed, Claim] | Skip:
-        policy = self._policies.of(strategy_id, vector.symbol)
-        slot = slot_of(_utcnow(), policy.warm_up.signals_per_minute)
-        proposed = self._proposals.of(
-            strategy_id, vector, snapshot, signal_id=signal_id, slot=slot, policy=policy
-        )
-        if isinstance(proposed, Skip):
-            return proposed
-        is_warmup = proposed.prediction is None
-        key = Key(
-            strategy_id=strategy_id,
-            symbol=vector.symbol,
-            signal_id=signal_id,
-            warmup_slot=slot if is_warmup else None,
-        )
+    async def _admitted(
+        self, key: Key, vector: FeatureVector, snapshot: MarketSnapshot, proposed: Proposed, policy: Policy
+    ) -> Claim | Skip:
         outcome = await self._admission.admitted(key, vector, snapshot, proposed.proposal, policy)
-        if is_warmup and (isinstance(outcome, Claim) or outcome.reason is Reason.WARMUP_SLOT_TAKEN):
-            self._proposals.note_used(slot)
-        return outcome if isinstance(outcome, Skip) else (proposed, outcome)
+        is_used = isinstance(outcome, Claim) or outcome.reason is Reason.WARMUP_SLOT_TAKEN
+        if key.warmup_slot is not None and is_used:
+            self._proposals.note_used(key.warmup_slot)
+        return outcome
 
-    def _note_skip(self, strategy_id: str, vector: FeatureVector, skip: Skip) -> None:
-        self._outcomes.note_skip(strategy_id, vector, skip, _utcnow())
+    def _note_skip(
+        self, strategy_id: str, vector: FeatureVector, skip: Skip, version: str | None = None
+    ) -> None:
+        self._outcomes.note_skip(strategy_id, vector, skip, _utcnow(), version)
         for hear in self._listeners.skipped:
             hear(skip)
+
+    def _note_not_selected(self, strategies: Iterable[str], vector: FeatureVector) -> None:
+        for strategy_id in strategies:
+            with tracing.bound(tracing.current(), strategy_id=strategy_id, symbol=vector.symbol):
+                self._note_skip(strategy_id, vector, Skip(Reason.NOT_SELECTED, {}))
+
+    def _note_failure(self, strategy_id: str, vector: FeatureVector, error: Exception) -> None:
+        said = f"{type(error).__name__}: {error}"
+        if self._failing.get((strategy_id, vector.symbol)) != said:
+            self._failing[strategy_id, vector.symbol] = said
+            log.error(Event.DECISION_FAILED, reason=said, exc_info=error)
+        self._note_skip(strategy_id, vector, Skip(Reason.DECISION_FAILED, {"error": said[:500]}))
 
     def _warn_of_age(self, vector: FeatureVector, now: datetime) -> None:
         age_s, limit_s = (now - vector.timestamp).total_seconds(), self._policies.stale_warning_s

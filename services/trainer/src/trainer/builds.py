@@ -87,6 +87,7 @@ class Builds:
                 owner=self._owner,
                 lease_s=runs.LEASE_S + QUESTIONS_A_BUILD * settings.feature_service_timeout_seconds,
                 build_timeout_s=settings.feature_service_dataset_build_timeout_seconds,
+                max_parallel=settings.max_parallel_training,
             )
         if run is None:
             return
@@ -98,6 +99,8 @@ class Builds:
                 await self._delay(run, str(error))
             except Unusable as error:
                 await self._fail(run, str(error))
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the others get their turn
+                await self._delay(run, f"{type(error).__name__}: {error}")
             else:
                 await self._building(run, wanted, dataset_id)
 

@@ -46,7 +46,7 @@ async def fit(job: Job, directory: Path, heard: Callable[[dict[str, Any]], None]
             env=_environment(os.environ, job.threads),
             start_new_session=True,  # its own group: whatever it starts is stopped with it
         )
-    code = await _listened(child, heard)
+    code = await listened(child, heard)
     try:
         return msgspec.json.decode((directory / RESULT).read_bytes(), type=Result)
     except (OSError, msgspec.DecodeError):
@@ -55,11 +55,13 @@ async def fit(job: Job, directory: Path, heard: Callable[[dict[str, Any]], None]
         raise TryAgain(f"the fit ended with {code}: {last}") from None
 
 
-async def _listened(child: Process, heard: Callable[[dict[str, Any]], None]) -> int:
+async def listened(child: Process, heard: Callable[[dict[str, Any]], None]) -> int:
+    """The child's exit code; it has ended, with its group, and each of its reports went to `heard`."""
     assert child.stdout is not None
     try:
         async for line in child.stdout:
-            heard(msgspec.json.decode(line))
+            with suppress(msgspec.DecodeError):  # a library's own words are no progress
+                heard(msgspec.json.decode(line, type=dict[str, Any]))
         return await child.wait()
     finally:
         await stop(child)

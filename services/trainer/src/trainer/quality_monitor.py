@@ -4,6 +4,7 @@ It changes no mode: a degraded version trades on until a better one is proven or
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import structlog
@@ -68,14 +69,13 @@ class QualityMonitor:
         for metric in metrics:
             if (source := (metric.metadata or {}).get("dataset_split")) in by_source:
                 by_source[source].append(metric)
-        figures = {source: [_figure(source, each) for each in found] for source, found in by_source.items()}
-        rated = figures["test"] or figures["validation"]
-        if not rated:
+        promised = _promised(by_source)
+        if promised is None:
             return None
+        figures = {source: [_figure(source, each) for each in found] for source, found in by_source.items()}
         live = newest_live(figures["live"][::-1], min_rows=self._settings.quality_monitor_min_live_rows)
-        return quality(
-            active.version, rated[0], live or rated[-1], drop=self._settings.quality_degradation_drop
-        )
+        newest = live or (figures["test"] or figures["validation"])[-1]
+        return quality(active.version, promised, newest, drop=self._settings.quality_degradation_drop)
 
     async def _degraded(self, active: Active, found: Quality) -> None:
         scope, figures = f"strategy:{active.strategy_id}", _figures(active, found)
@@ -140,6 +140,13 @@ async def _last_training(connection: AsyncConnection, strategy_id: str) -> tuple
         )
     ).one()
     return row[0], row[1]
+
+
+# What was stored with the version: a validation that stood in for its test is not replaced by a later test.
+def _promised(by_source: Mapping[Source, Sequence[Metric]]) -> Figure | None:
+    sources: tuple[Source, ...] = ("test", "validation")
+    rated = [(source, metric) for source in sources for metric in by_source[source]]
+    return _figure(*min(rated, key=lambda each: each[1].evaluated_at)) if rated else None
 
 
 def _figure(source: Source, metric: Metric) -> Figure:

@@ -5,7 +5,8 @@ row still has that fence. A lease says until when nobody else takes it; on a run
 the pause before the next step. All times are the database's.
 
 What holds for all trainers together (one build at a time, so many fits at a time) is counted and taken under
-a lock of the transaction, so it holds for any number of them.
+a lock of the transaction, so it holds for any number of them. A build leaves every download unanswered: none
+begins while a dataset is fetched, and nobody fetches one during a build; whose turn it is goes first.
 """
 
 from contextlib import AbstractContextManager
@@ -26,9 +27,10 @@ LEASE_S = 15.0
 """How long a run belongs to a trainer that says nothing, in seconds."""
 MAX_ATTEMPTS = 3
 """Fits begun for one run before it is given up."""
+FETCHING = "download"
+"""Stage of a running training's progress while it needs the Feature Service; none yet is the same."""
 
-_BUILDS_LOCK = 0x6275696C
-_FITS_LOCK = 0x66697473
+_TAKING_LOCK = 0x74616B65
 """Held while what is under way is counted and the next is taken."""
 
 _columns = training_runs.c
@@ -44,20 +46,27 @@ _builds = or_(
     _other.c.state == State.BUILDING,
     and_(_other.c.state == State.REQUESTED, _other.c.owner.is_not(None), _other.c.lease_until > func.now()),
 )
+_fetches = and_(
+    _other.c.state == State.RUNNING,
+    _other.c.lease_until > func.now(),
+    func.coalesce(_other.c.progress["stage"].astext, FETCHING) == FETCHING,
+)
 
 
 async def take_requested(
-    connection: AsyncConnection, *, owner: str, lease_s: float, build_timeout_s: float
+    connection: AsyncConnection, *, owner: str, lease_s: float, build_timeout_s: float, max_parallel: int
 ) -> Run | None:
-    """The next run to request a dataset for, leased; None while any trainer has one built.
+    """The next run to request a dataset for, leased; None while any trainer has one built or fetches one.
 
-    Its first taking starts the time that the dataset may need.
+    A run that could be trained now goes first where it is its turn. The first taking starts the time that the
+    dataset may need.
     """
-    await connection.execute(select(func.pg_advisory_xact_lock(_BUILDS_LOCK)))
+    await connection.execute(select(func.pg_advisory_xact_lock(_TAKING_LOCK)))
     return await _take(
         connection,
-        _columns.state == State.REQUESTED,
-        ~exists(select(_other.c.run_id).where(_builds)),
+        State.REQUESTED,
+        ~exists(select(_other.c.run_id).where(or_(_builds, _fetches))),
+        rivals=and_(_columns.state == State.READY, *_may_run(max_parallel)),
         owner=owner,
         lease_s=lease_s,
         dataset_deadline=func.coalesce(_columns.dataset_deadline, _in(build_timeout_s)),
@@ -67,26 +76,29 @@ async def take_requested(
 
 async def take_building(connection: AsyncConnection, *, owner: str) -> Run | None:
     """The next run whose dataset is to be asked for, leased."""
-    return await _take(connection, _columns.state == State.BUILDING, owner=owner)
+    return await _take(connection, State.BUILDING, owner=owner)
 
 
 async def take_ready(connection: AsyncConnection, *, owner: str, max_parallel: int) -> Run | None:
     """The next run to train, running and leased; None while `max_parallel` of all trainers run.
 
-    No strategy has two at once.
+    No strategy has two at once, and none begins during a build: its dataset could not be fetched.
     """
-    await connection.execute(select(func.pg_advisory_xact_lock(_FITS_LOCK)))
-    running = select(func.count()).select_from(_other).where(_occupies).scalar_subquery()
-    return await _take(
+    await connection.execute(select(func.pg_advisory_xact_lock(_TAKING_LOCK)))
+    taken = await _take(
         connection,
-        _columns.state == State.READY,
-        running < max_parallel,
-        ~exists(select(_other.c.run_id).where(_other.c.strategy_id == _columns.strategy_id, _occupies)),
+        State.READY,
+        *_may_run(max_parallel),
+        ~exists(select(_other.c.run_id).where(_builds)),
         owner=owner,
         state=State.RUNNING,
         attempts=_columns.attempts + 1,
         reason=None,
+        progress=None,
     )
+    if taken:
+        await _begin_time_anew(connection)
+    return taken
 
 
 async def defer(connection: AsyncConnection) -> tuple[list[str], bool]:
@@ -126,9 +138,7 @@ async def begin_building(
         reason=None,
     )
     if ours:
-        await connection.execute(
-            update(training_runs).where(_columns.state == State.REQUESTED).values(dataset_deadline=None)
-        )
+        await _begin_time_anew(connection)
     return ours
 
 
@@ -272,23 +282,42 @@ def bound(run: Run) -> AbstractContextManager[None]:
     return tracing.bound(run.trace_id, run_id=str(run.run_id), strategy_id=run.strategy_id, symbol=run.symbol)
 
 
+def _may_run(max_parallel: int) -> tuple[ColumnElement[bool], ...]:
+    running = select(func.count()).select_from(_other).where(_occupies).scalar_subquery()
+    beside = select(_other.c.run_id).where(_other.c.strategy_id == _columns.strategy_id, _occupies)
+    return running < max_parallel, ~exists(beside)
+
+
+# Whoever is being asked for at this moment keeps its time: it would have none at all once it is built.
+async def _begin_time_anew(connection: AsyncConnection) -> None:
+    await connection.execute(
+        update(training_runs)
+        .where(_columns.state == State.REQUESTED, or_(_columns.owner.is_(None), _free))
+        .values(dataset_deadline=None)
+    )
+
+
+# The next in turn of the free runs in `from_state` and their `rivals`; nobody where a rival is next.
 async def _take(
     connection: AsyncConnection,
+    from_state: State,
     *wanted: ColumnElement[bool],
+    rivals: ColumnElement[bool] | None = None,
     owner: str,
     lease_s: float = LEASE_S,
     **values: Any,
 ) -> Run | None:
+    in_state = _columns.state == from_state
     chosen = (
         select(_columns.run_id)
-        .where(_free, *wanted)
+        .where(_free, in_state if rivals is None else or_(in_state, rivals), *wanted)
         .order_by(*turn(), _columns.run_id)
         .limit(1)
         .with_for_update(skip_locked=True, of=training_runs)
     )
     rows = await connection.execute(
         update(training_runs)
-        .where(_columns.run_id == chosen.scalar_subquery())
+        .where(_columns.run_id == chosen.scalar_subquery(), in_state)
         .values(
             owner=owner,
             lease_until=_in(lease_s),

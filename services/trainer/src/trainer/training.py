@@ -41,6 +41,9 @@ RETRY_PAUSE_S = 5.0
 """Pause before a broken-off fit is begun again, in seconds."""
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
+_DIRECTORY = "training-"
+"""Begins the name of a run's directory: beside ours the Feature Service may keep its own, which are not."""
+
 
 class Training:
     """Trains the runs whose dataset is ready: one a tick, and ticks may overlap."""
@@ -89,7 +92,9 @@ class Training:
             known = await model_registry.names(connection)
             needed = await runs.unfinished_ids(connection)
         removed = await asyncio.to_thread(artifacts.sweep, self._settings.model_storage_path, known)
-        removed += await asyncio.to_thread(_remove, [path for path in found if path.name not in needed])
+        removed += await asyncio.to_thread(_sweep_archive, self._settings.archive_path())
+        unneeded = [path for path in found if path.name.removeprefix(_DIRECTORY) not in needed]
+        removed += await asyncio.to_thread(_remove, unneeded)
         if removed:
             log.info(Event.LEFTOVERS_REMOVED, names=removed)
 
@@ -128,9 +133,12 @@ class Training:
         since = time.monotonic()
         try:
             directory = await asyncio.to_thread(self._fresh_directory, run)
-            progress |= {"stage": "download"}
+            progress |= {"stage": runs.FETCHING}
             await asyncio.to_thread(check_room, self._settings)
             job, epoch = await self._job(run, directory)
+            progress |= {"stage": "read"}
+            async with self._engine.begin() as connection:  # at once: builds wait for the end of the download
+                await runs.hold(connection, run, progress)
             result = await self._fit(job, directory, progress.update)
             if result.rejection:
                 await self._reject(run, result.rejection)
@@ -234,14 +242,19 @@ class Training:
         return directory
 
     def _directory(self, run: Run) -> Path:
-        return self._datasets_path() / str(run.run_id)
+        return self._datasets_path() / f"{_DIRECTORY}{run.run_id}"
 
     def _datasets_path(self) -> Path:
         return self._settings.feature_service_dataset_storage_path
 
 
 def _datasets_in(root: Path) -> list[Path]:
-    return sorted(root.glob("*-*-*-*-*"))
+    return sorted(root.glob(f"{_DIRECTORY}*"))
+
+
+# Only what a crash left half copied: an archived version is nobody's leftover, whatever the rows say.
+def _sweep_archive(archive: Path) -> list[str]:
+    return artifacts.sweep(archive, artifacts.on_disk(archive))
 
 
 def _remove(directories: list[Path]) -> list[str]:

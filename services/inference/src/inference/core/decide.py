@@ -12,6 +12,10 @@ from inference.core.check import plain, seconds
 from inference.core.entry_gates import ENTRY_GATES, valid_until
 from inference.core.reasons import Facts, Skip
 
+# TRAP: the Order Manager's next release closes an opposite position by itself and still places the order,
+# which then opens the other side; not for what says that it is the closing.
+_REDUCES = {"exit_strategy": True, "exit_reason": "opposite_signal", "reduce_only": True}
+
 
 class Signal(msgspec.Struct, frozen=True, kw_only=True):
     """A signal to emit: the message, and when it stops being true."""
@@ -56,6 +60,7 @@ def decide(case: Case) -> Signal | Skip:
             "amount_cut_by": cut_by,
             "proposal": dict(case.proposal.facts),
             "gates": figures,
+            **({} if case.adds_exposure else _REDUCES),
         },
         trace_id=case.trace_id,
     )

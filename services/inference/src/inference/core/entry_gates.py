@@ -17,7 +17,8 @@ from inference.core.reasons import Reason
 _CENT = Decimal("0.01")
 _SATOSHI = Decimal("0.00000001")
 _LEFT_PENDING = ("pending", None)
-_BOOKING_PATIENCE = timedelta(seconds=60)
+BOOKING_PATIENCE = timedelta(seconds=60)
+"""A fill that the Position Manager has no time for counts as missing for so long."""
 
 
 def state(case: Case, amount: Decimal) -> Check:
@@ -133,11 +134,12 @@ def position_limit(case: Case, amount: Decimal) -> Check:
     """With this signal the symbol has at most MODEL_SERVICE_MAX_POSITION_SIZE_RATIO of the exposure.
 
     Of MAX_EXPOSURE_QUOTE where that is set: held + amount <= ratio * maximum. Else of all positions, this
-    signal included: held + amount <= ratio * (all + amount); while nothing at all is held the ratio is 0.
+    signal included: held + amount <= ratio * (all + amount); while nothing at all is held the ratio is 0, and
+    all of all positions is no limit, so that nobody asks for them.
     """
-    if not case.adds_exposure:
-        return Check(None, {"needed": False})
     limit, held = case.limits.max_position_ratio, case.held_quote
+    if not case.adds_exposure or (limit == 1 and case.limits.max_exposure_quote is None):
+        return Check(None, {"needed": False})
     whole, room = _exposure_room(case)
     if whole is None:
         unknown = {"held_quote": plain(held), "problem": "the other positions are not known"}
@@ -237,7 +239,7 @@ def _exposure_room(case: Case) -> tuple[Decimal | None, Decimal | None]:
     if case.situation.other_exposure_quote is None:
         return None, None
     whole = case.situation.other_exposure_quote + held
-    if not whole or limit == 1:
+    if not whole:
         return whole, None
     return whole, _cents((limit * whole - held) / (1 - limit))
 
@@ -248,7 +250,7 @@ def _is_booked(case: Case) -> bool:
     if filled_at is None:
         return True
     if booked_at is None:
-        return case.now - filled_at > _BOOKING_PATIENCE
+        return case.now - filled_at > BOOKING_PATIENCE
     return booked_at >= filled_at
 
 

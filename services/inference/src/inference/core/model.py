@@ -143,7 +143,8 @@ def _of_regression(
     if model.volatility_feature is not None:
         volatility = features.get(model.volatility_feature)
         if volatility is None:
-            return Skip(Reason.FEATURES_MISSING, {"missing": [model.volatility_feature], "count": 1})
+            missing = {"missing": [model.volatility_feature], "count": 1, "version": model.version}
+            return Skip(Reason.FEATURES_MISSING, missing)
         size *= volatility
         facts["volatility"] = _shown(volatility)
     cost = round_trip_cost(policy, snapshot)

@@ -18,6 +18,10 @@ class Reason(Named):
         "Trading state REDUCING: only signals that reduce a position are sent.",
     )
     WARMUP_DISABLED = "warmup_disabled", "The strategy has no model and WARMUP_MODE_ENABLED is off."
+    NOT_SELECTED = (
+        "not_selected",
+        "AUTO_SELECT_ASSETS: balances do not allow the symbol, or no choice has been made yet.",
+    )
     TAKE_PROFIT_DUE = (
         "take_profit_due",
         "The position is above its target and is being closed, or should be: nothing is added to it.",
@@ -111,6 +115,10 @@ class Reason(Named):
     DATABASE_UNAVAILABLE = (
         "database_unavailable",
         "State, orders or balances could not be read: entries stop.",
+    )
+    DECISION_FAILED = (
+        "decision_failed",
+        "The decision itself raised an error (a defect, or a model that cannot answer).",
     )
 
 

@@ -7,6 +7,9 @@ import msgspec
 
 from common.core.market_feed import fingerprint
 
+FUTURE_TOLERANCE_S = 2.0
+"""How far the clocks of two machines may be apart, in seconds."""
+
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
 _END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 

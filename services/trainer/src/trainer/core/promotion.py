@@ -162,6 +162,8 @@ def _not_a_number(evidence: Evidence) -> Decision | None:
     figures = (
         evidence.accuracy,
         evidence.baseline_accuracy,
+        evidence.validation_lift,
+        evidence.roc_auc or 0.0,
         *(
             figure
             for interval in (evidence.lift, evidence.persistence_lift, evidence.direction, evidence.own_lift)
