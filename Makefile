@@ -18,13 +18,14 @@ ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
 export UV_SYSTEM_CERTS ?= true
 endif
 
-.PHONY: help demo soak test lint docs migrate gate-study clean environment
+.PHONY: help demo soak test bench lint docs migrate gate-study clean environment
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo      run the whole fleet with simulated neighbours (ONCE=1 CANDLES=file SEED=n SYMBOLS=a,b)'
 	@echo 'make soak      six strategies, two inference replicas, ten minutes, then an audit (SOAK_MINUTES=n)'
 	@echo 'make test      run every test, with the coverage of the cores (ARGS="tests/unit -k x" runs only those)'
+	@echo 'make bench     measure the hot paths beside the floors of this machine'
 	@echo 'make lint      check style, types, import rules and the lock file'
 	@echo 'make docs      write docs/events.md and .env.example from the code'
 	@echo 'make migrate   bring DATABASE_URL, or the private PostgreSQL, to the newest schema'
@@ -32,7 +33,7 @@ help:
 	@echo 'make clean     stop what still runs from this checkout and remove .flotilla'
 
 # Marks whatever these start as ours, for clean.
-demo soak test migrate: export FLOTILLA_PROCESS_OF := $(CURDIR)/.flotilla
+demo soak test bench migrate: export FLOTILLA_PROCESS_OF := $(CURDIR)/.flotilla
 
 demo: environment
 	@exec $(BIN)/python -m sandbox.demo
@@ -48,6 +49,11 @@ test: environment
 	@$(BIN)/python -m pytest --cov --cov-branch --cov-report=term
 	@$(BIN)/python -m coverage report --include='*/core/*' --fail-under=95
 endif
+
+bench: environment
+	@for each in tests/benchmarks/*.py; do \
+		$(BIN)/python -m tests.benchmarks.$$(basename $$each .py) || exit 1; \
+	done
 
 lint: environment
 	@$(BIN)/ruff check $(CHECKED)

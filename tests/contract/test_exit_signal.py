@@ -10,7 +10,7 @@ import pytest
 from common.core.exits.dispatch import Issue, amount_quote
 from common.core.exits.exit_signal import exit_signal
 from common.core.exits.position import Opening, View, opened
-from common.core.exits.rules import Look, Rules, StopLoss, verdicts
+from common.core.exits.rules import Rules, StopLoss, look_at, verdicts
 from common.core.ids import exit_signal_id
 from common.messages import PositionUpdated, encode_signal
 from sandbox.core.order_rules import Signal, validate
@@ -62,7 +62,7 @@ def exit_of(size, price, rule="stop_loss"):
         amount_quote=amount_quote(live, Decimal(price)),
     )
     of = Rules(stop_loss=StopLoss(loss_pct=Decimal(2)))
-    found = verdicts(Look(tracked=tracked, price=Decimal(price), now=NOW), of)
+    found = verdicts(look_at(tracked, Decimal(price), NOW), of)
     return exit_signal(tracked, issue, found, NOW, "trace-1")
 
 

@@ -2,195 +2,25 @@
 
 import asyncio
 import json
-import os
-import socket
-import sys
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import aio_pika
-import httpx
 import msgspec
 import pytest
-import uvicorn
-from pydantic import SecretStr
-from tests.integration.fake_position_manager import FakePositionManager
-from tests.integration.platform_rows import Platform
+from tests.integration.exit_fleet import PATIENCE_S, exit_fleet, exit_process, served
 
-from common import bus, topology
+from common import topology
 from common.core.ids import exit_signal_id
-from common.database import create_engine
-from common.feature_service import FeatureService
-from common.messages import PositionChanged, PriceSeen, TradingSignal
-from common.position_manager import PositionManager
-from common.signal_outbox import SignalOutbox
-from exit_strategy import handlers
-from exit_strategy.app import _policy
-from exit_strategy.prices import AskedPrices
-from exit_strategy.settings import Settings
+from common.messages import PositionChanged
 from exit_strategy.sweep import Sweep
-from exit_strategy.worker import Worker
 from sandbox.core.order_rules import Malformed, validate
-
-PATIENCE_S = 8
-
-
-class FakeFeatureService:
-    """A Feature Service whose market stands where the test puts it; None: it answers nothing."""
-
-    def __init__(self):
-        self.price = None
-
-    def __call__(self, request):
-        if self.price is None:
-            raise httpx.ReadTimeout("deaf during a build")
-        vector = {
-            "timestamp": datetime.now(UTC).isoformat(),
-            "symbol": request.url.params["symbol"],
-            "features": {"mid_price": self.price},
-            "feature_registry_version": "1.0.0",
-        }
-        return httpx.Response(200, json=vector)
-
-
-class Peer:
-    """One exit worker of the fleet, with its hand-made neighbours."""
-
-    def __init__(self, worker, sweep, outbox, broker):
-        self.worker = worker
-        self.sweep = sweep
-        self.outbox = outbox
-        self.broker = broker
-
-
-class Fleet:
-    """Everything that one test needs: neighbours, tables, the wire."""
-
-    def __init__(self, database_url, amqp_url, channel):
-        self.positions = FakePositionManager()
-        self.features = FakeFeatureService()
-        self.platform = Platform(database_url)
-        self.database_url = database_url
-        self.amqp_url = amqp_url
-        self.channel = channel
-
-    def settings(self, **changes):
-        return Settings(
-            database_url=SecretStr(self.database_url),
-            rabbitmq_url=SecretStr(self.amqp_url),
-            database_statement_timeout_ms=2000,
-            **changes,
-        )
-
-    @asynccontextmanager
-    async def peer(self, name="exit-1", **changes):
-        settings = self.settings(**changes)
-        engine = create_engine(settings, application=name)
-        broker = bus.create_broker(settings, service=name)
-        outbox = SignalOutbox(engine, broker, owner=name)
-        manager = PositionManager(settings, httpx.ASGITransport(app=self.positions))
-        features = FeatureService(settings, httpx.MockTransport(self.features))
-        worker = Worker(_policy(settings), engine, outbox, manager)
-        prices = AskedPrices(features, timedelta(seconds=settings.market_data_max_age_seconds))
-        silence = timedelta(seconds=settings.exit_silence_seconds)
-        sweep = Sweep(worker, engine, manager, prices, silence=silence)
-        handlers.subscribe(broker, worker, sweep)
-        await bus.connect(broker, topology.POSITION_UPDATED, topology.TRADING_SIGNALS)
-        await sweep.start()
-        try:
-            yield Peer(worker, sweep, outbox, broker)
-        finally:
-            await broker.stop()
-            await manager.aclose()
-            await features.aclose()
-            await engine.dispose()
-
-    async def updated(self, symbol, size, entry="100"):
-        """The position changed: the platform shows it and says so."""
-        body = json.dumps(self.positions.book(symbol, size, entry)).encode()
-        await self.channel.default_exchange.publish(
-            aio_pika.Message(body), routing_key=topology.POSITION_UPDATED.name
-        )
-        await self.until(
-            "SELECT 1 FROM position_lifecycles WHERE symbol = $1 AND closed_at IS NULL AND size = $2",
-            symbol,
-            Decimal(size),
-        )
-
-    async def closed(self, symbol):
-        body = json.dumps(self.positions.book(symbol, "0E-8", None)).encode()
-        await self.channel.default_exchange.publish(
-            aio_pika.Message(body), routing_key=topology.POSITION_UPDATED.name
-        )
-
-    async def seen(self, peer, symbol, price, age_s=0.0):
-        """Inference saw a price."""
-        at = datetime.now(UTC) - timedelta(seconds=age_s)
-        seen = PriceSeen(symbol=symbol, price=Decimal(price), timestamp=at)
-        await bus.announce(peer.broker, topology.PRICE_SEEN, seen)
-        return at
-
-    async def until(self, query, *values):
-        async with asyncio.timeout(PATIENCE_S):
-            while not (rows := await self.platform.rows(query, *values)):
-                await asyncio.sleep(0.02)
-        return rows
-
-    async def lifecycle(self, symbol="BTCUSDT"):
-        [row] = await self.platform.rows(
-            "SELECT * FROM position_lifecycles WHERE symbol = $1 AND closed_at IS NULL", symbol
-        )
-        return row
-
-    async def signal(self):
-        """The next signal on the platform's queue, as its message and as it is read."""
-        async with asyncio.timeout(PATIENCE_S):
-            while not (found := await self.signals()):
-                await asyncio.sleep(0.02)
-        [one] = found
-        return one
-
-    async def signals(self):
-        queue = await self.channel.declare_queue(topology.TRADING_SIGNALS.name, durable=True)
-        found = []
-        while message := await queue.get(fail=False, no_ack=True):
-            found.append((message, msgspec.json.decode(message.body, type=TradingSignal)))
-        return found
-
-    async def answered(self, signal, status, filled="0"):
-        """The Order Manager's answer stands in `orders`."""
-        await self.platform.execute(
-            "INSERT INTO orders (id, order_id, signal_id, asset, side, order_type, quantity, status,"
-            " filled_quantity, is_dry_run) VALUES ($1, $2, $3, $4, $5, 'Market', $6, $7, $8, false)",
-            uuid4(),
-            f"EX-{uuid4()}",
-            signal.signal_id,
-            signal.symbol,
-            "Buy" if signal.signal_type == "buy" else "SELL",
-            Decimal(signal.metadata["size"]),
-            status,
-            Decimal(filled),
-        )
-
-    async def time_passes(self, seconds):
-        """Everything that was issued was issued so much earlier."""
-        await self.platform.execute(
-            "UPDATE signal_outbox SET created_at = created_at - $1::interval,"
-            " published_at = published_at - $1::interval, valid_until = valid_until - $1::interval,"
-            " lease_until = lease_until - $1::interval",
-            timedelta(seconds=seconds),
-        )
 
 
 @pytest.fixture
-async def fleet(database_url, amqp_url):
-    connection = await aio_pika.connect(amqp_url)
-    async with connection:
-        one = Fleet(database_url, amqp_url, await connection.channel())
-        await one.platform.open()
+async def fleet(database_url, amqp_url, tmp_path):
+    async with exit_fleet(database_url, amqp_url, tmp_path) as one:
         yield one
 
 
@@ -372,7 +202,7 @@ async def test_a_big_exit_goes_in_parts_each_after_the_fill_of_the_one_before(fl
 
 
 async def test_a_stage_closes_its_half_then_the_rest_later(fleet):
-    async with fleet.peer(take_profit_partial_exit=True) as peer:
+    async with fleet.peer(take_profit_partial_exit=True, exit_cooldown_seconds=0) as peer:
         await fleet.updated("BTCUSDT", "2")
         await fleet.seen(peer, "BTCUSDT", "103.1")
         _, half = await fleet.signal()
@@ -520,7 +350,19 @@ async def test_a_start_goes_on_trying_whatever_the_position_manager_client_raise
             if self.asked == 1:
                 raise ValueError("nobody expected this")
 
-    sweep = Sweep(None, None, None, None, silence=timedelta(seconds=30))
+    class NoDatabase:
+        is_on = False
+
+        async def drain(self):
+            return 0
+
+        async def recall_spool(self):
+            return None
+
+    nothing = NoDatabase()
+    sweep = Sweep(
+        None, None, None, None, prices=None, outage=nothing, blind=nothing, silence=timedelta(seconds=30)
+    )
     sweep.reconcile = failing = Failing()
 
     async with asyncio.timeout(PATIENCE_S):
@@ -573,12 +415,16 @@ async def test_a_position_without_any_price_is_an_alarm_until_one_comes(fleet):
         )
 
         await peer.sweep.watch_silence()
-        assert await peer.sweep.coverage() == "no usable price: BTCUSDT"
+        assert (await peer.sweep.coverage()).startswith("no usable price: BTCUSDT for 31 s")
+        [alert] = await fleet.platform.rows("SELECT * FROM alerts WHERE resolved_at IS NULL")
+        assert (alert["kind"], alert["scope"]) == ("position_blind", "symbol:BTCUSDT")
+        assert "deaf during a build" in alert["sentence"]
         fleet.features.price = 100.0
         await peer.sweep.watch_silence()
 
         assert await peer.sweep.coverage() is None
         assert await fleet.signals() == []
+    assert not await fleet.platform.rows("SELECT * FROM alerts WHERE resolved_at IS NULL")
 
 
 async def test_the_greatest_age_closes_a_position_without_any_price(fleet):
@@ -613,54 +459,11 @@ async def test_an_exit_waits_until_an_entry_just_sent_is_out_of_the_way(fleet):
     assert gap["s"] >= timedelta(milliseconds=190)
 
 
-def free_port():
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        return unused.getsockname()[1]
-
-
-@asynccontextmanager
-async def served(application):
-    """The application over real HTTP, for a process of its own; yields its port."""
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(application, port=port, log_config=None, lifespan="off"))
-    serving = asyncio.create_task(server.serve())
-    try:
-        yield port
-    finally:
-        server.should_exit = True
-        await serving
-
-
 async def test_a_worker_killed_between_decision_and_publish_leaves_the_decision_to_the_next(fleet):
     fleet.positions.book("BTCUSDT", "0.05")
-    async with served(fleet.positions) as port:
-        environment = {
-            **os.environ,
-            "DATABASE_URL": fleet.database_url,
-            "RABBITMQ_URL": fleet.amqp_url,
-            "POSITION_MANAGER_PORT": str(port),
-            "FEATURE_SERVICE_PORT": str(free_port()),
-            "EXIT_STRATEGY_PORT": str(free_port()),
-        }
-        script = Path(__file__).with_name("dying_exit_strategy.py")
-        dying = await asyncio.create_subprocess_exec(
-            sys.executable, str(script), env=environment, stdout=asyncio.subprocess.DEVNULL
-        )
-        try:
-            await fleet.until("SELECT 1 FROM position_lifecycles WHERE symbol = 'BTCUSDT'")
-            broker = bus.create_broker(fleet.settings(), service="test")
-            await broker.connect()
-            async with asyncio.timeout(PATIENCE_S):
-                while dying.returncode is None:
-                    seen = PriceSeen(symbol="BTCUSDT", price=Decimal(97), timestamp=datetime.now(UTC))
-                    await bus.announce(broker, topology.PRICE_SEEN, seen)
-                    await asyncio.sleep(0.1)
-            await broker.stop()
-        finally:
-            if dying.returncode is None:
-                dying.kill()
-            await dying.wait()
+    async with served(fleet.positions) as port, exit_process(fleet, port, "claimed") as dying:
+        await fleet.until("SELECT 1 FROM position_lifecycles WHERE symbol = 'BTCUSDT'")
+        await fleet.seen_until(lambda: dying.returncode is not None, "BTCUSDT", "97")
 
     assert await fleet.signals() == []
     assert dying.returncode == -9

@@ -133,7 +133,7 @@ class Held:
 class NoProfit:
     """Nothing is above its target."""
 
-    async def consider(self, vector, snapshot):
+    async def take(self, vector, snapshot):
         return None
 
 

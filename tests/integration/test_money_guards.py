@@ -110,9 +110,11 @@ async def test_a_sell_of_what_is_held_opens_no_short_whatever_the_order_manager_
         await bench.event()
         await bench.send(encode_signal(sells.message))
         await bench.event()
-        # Whatever else would still be placed is there before this one.
+        # Whatever else would still be placed is filled before this one rests.
         await bench.send(order_manager_signal("buy", 20.0, asset="ETHUSDT"))
-        await bench.until_orders(1, "pending")
+        await eventually(
+            bench.orders, lambda rows: [r["asset"] for r in rows if r["status"] == "pending"] == ["ETHUSDT"]
+        )
         filled = await bench.orders("filled")
 
     assert [row["side"] for row in filled] == ["Buy", "SELL"]

@@ -72,13 +72,18 @@ class Desk:
         return tracked
 
     async def see(self, price, *, profits=None):
-        vector = FeatureVector(
+        return await (profits or self.profits).consider(self._vector(price), MarketSnapshot(price=price))
+
+    async def take(self, price):
+        return await self.profits.take(self._vector(price), MarketSnapshot(price=price))
+
+    def _vector(self, price):
+        return FeatureVector(
             timestamp=datetime.now(UTC),
             symbol="BTCUSDT",
             features={"mid_price": price},
             feature_registry_version="1.0.0",
         )
-        return await (profits or self.profits).consider(vector, MarketSnapshot(price=price))
 
     async def tracked(self):
         async with self.engine.begin() as connection:
@@ -146,6 +151,17 @@ async def test_a_position_above_its_target_is_closed_by_the_claim_of_the_exit_wo
     assert (latched.latched_rule, latched.stage, latched.generation) == ("take_profit", 1, 1)
     assert latched.exit_signal_id == signal.signal_id
     assert await desk.outbox.publish(claim) is Fate.PUBLISHED
+
+
+async def test_a_confirmed_exit_begins_its_cooldown_and_stands_in_the_record(desk):
+    await desk.hold()
+
+    outcome = await desk.take(104.0)
+
+    assert outcome.reason is Reason.TAKE_PROFIT_TRIGGERED
+    assert outcome.facts["fate"] == Fate.PUBLISHED
+    assert (await desk.tracked()).last_exit_at is not None
+    assert await desk.take(105.0) == await desk.see(105.0)
 
 
 async def test_a_latched_position_is_not_closed_again_and_not_added_to(desk):

@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from common.database import create_engine
 from common.settings import DatabaseSettings
 from migrations import history
 from migrations.__main__ import main
+from sandbox.blocking import blocking
 
 HEAD = tables.SCHEMA_HEAD
 
@@ -104,12 +106,23 @@ async def platform(connection: asyncpg.Connection) -> asyncpg.Connection:
 def run_job(empty_database_url, monkeypatch, capsys) -> Callable[..., Awaitable[tuple[int, str]]]:
     """`python -m migrations ...` on the empty database: its exit code and what it said."""
     monkeypatch.setenv("DATABASE_URL", empty_database_url)
+    return partial(job, capsys)
 
-    async def run(*arguments: str) -> tuple[int, str]:
-        code = await asyncio.to_thread(exit_code, list(arguments))
-        return code, "".join(capsys.readouterr())
 
-    return run
+@pytest.fixture(scope="module")
+def upgraded_platform_url(shared_empty_database_url: str) -> str:
+    """A platform's database after the upgrade, of all tests that only add rows to it."""
+
+    async def build() -> None:
+        connection = await asyncpg.connect(shared_empty_database_url)
+        await platform_database.build(connection)
+        await connection.close()
+        engine = create_engine(settings_for(shared_empty_database_url), application="test_migrations")
+        await history.upgrade(engine)
+        await engine.dispose()
+
+    blocking(build())
+    return shared_empty_database_url
 
 
 def test_services_expect_the_newest_revision():
@@ -293,14 +306,16 @@ async def test_the_way_back_keeps_values_that_the_platforms_check_refuses(engine
         (("mse", "regression", "480"), True),
     ],
 )
-async def test_each_classification_metric_has_its_own_range(engine, platform, metric, fits):
-    await history.upgrade(engine)
+async def test_each_classification_metric_has_its_own_range(upgraded_platform_url, metric, fits):
+    platform = await asyncpg.connect(upgraded_platform_url)
 
     try:
         await add_metric(platform, *metric)
         stored = True
     except asyncpg.CheckViolationError:
         stored = False
+    finally:
+        await platform.close()
 
     assert stored is fits
 
@@ -385,12 +400,14 @@ async def test_a_database_of_a_newer_release_is_left_alone(engine, connection):
     ],
 )
 async def test_a_check_names_what_is_missing_and_lets_the_platform_grow(
-    engine, connection, run_job, change, difference
+    database_url, monkeypatch, capsys, change, difference
 ):
-    await history.upgrade(engine)
+    connection = await asyncpg.connect(database_url)
     await connection.execute(change)
+    await connection.close()
+    monkeypatch.setenv("DATABASE_URL", database_url)
 
-    code, said = await run_job("check")
+    code, said = await job(capsys, "check")
 
     assert code == (1 if difference else 0)
     assert said.startswith(f"migrations: {difference}" if difference else f"{HEAD}, as this release needs it")
@@ -494,6 +511,11 @@ async def test_the_job_says_where_the_database_stood_and_stands(run_job):
 
 def settings_for(url: str) -> DatabaseSettings:
     return DatabaseSettings(database_url=SecretStr(url), database_statement_timeout_ms=10_000)
+
+
+async def job(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    code = await asyncio.to_thread(exit_code, list(arguments))
+    return code, "".join(capsys.readouterr())
 
 
 def exit_code(arguments: list[str]) -> int:

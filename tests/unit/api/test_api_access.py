@@ -60,7 +60,12 @@ def every_route(app):
         (
             method,
             route.path_format.format(
-                version="v1", strategy_id="default", run_id=UUID(int=7), path="x", trading_scope="fleet"
+                version="v1",
+                strategy_id="default",
+                run_id=UUID(int=7),
+                path="x",
+                trading_scope="fleet",
+                symbol="BTCUSDT",
             ),
         )
         for route in app.routes

@@ -24,6 +24,7 @@ OPERATIONS = {
     ("get", "/api/v1/strategies"),
     ("get", "/api/v1/signals"),
     ("get", "/api/v1/positions"),
+    ("post", "/api/v1/positions/{symbol}/close"),
     ("get", "/api/v1/trading-states"),
     ("put", "/api/v1/trading-states/{trading_scope}"),
     ("get", "/api/v1/fleet/replicas"),

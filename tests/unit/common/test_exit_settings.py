@@ -3,7 +3,8 @@ from decimal import Decimal
 import pytest
 from pydantic import ValidationError
 
-from common.core.exits.rules import ALL, Stage
+from common.core.exits.position import ALL
+from common.core.exits.rules import Stage
 from common.exit_settings import ClosingSettings
 
 

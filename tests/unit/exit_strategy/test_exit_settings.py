@@ -63,7 +63,96 @@ def test_disabled_exits_have_no_rule(monkeypatch):
     assert rules(monkeypatch, EXIT_STRATEGY_ENABLED="false") == Rules()
 
 
+def settings(monkeypatch, tmp_path, toml="", **environment):
+    file = tmp_path / "strategies.toml"
+    file.write_text(toml)
+    monkeypatch.setenv("STRATEGIES_FILE", str(file))
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return Settings()
+
+
+TWO = """
+[momentum]
+symbols = ["BTCUSDT", "ETHUSDT"]
+stop_loss_threshold_pct = -1.5
+
+[momentum.symbol.ETHUSDT]
+stop_loss_threshold_pct = -1.0
+
+[reversal]
+symbols = ["BTCUSDT"]
+model_service_take_profit_pct = 2
+"""
+
+
+def test_a_position_has_the_rules_of_its_strategy_and_symbol(monkeypatch, tmp_path):
+    own = settings(monkeypatch, tmp_path, TWO, TRADING_STRATEGIES="momentum,reversal")
+
+    assert own.rules_of("momentum", "BTCUSDT").stop_loss.loss_pct == Decimal("1.5")
+    assert own.rules_of("momentum", "ETHUSDT").stop_loss.loss_pct == 1
+    assert own.rules_of("reversal", "BTCUSDT").stop_loss.loss_pct == 2
+
+
+@pytest.mark.parametrize("strategy_id", ["unattributed", "retired"])
+@pytest.mark.parametrize(
+    ("symbol", "stop", "target"), [("BTCUSDT", "1.5", 2), ("ETHUSDT", "1", 3), ("SOLUSDT", "1.5", 2)]
+)
+def test_a_position_of_nobody_has_the_strictest_rules_of_all_that_trade_it(
+    monkeypatch, tmp_path, strategy_id, symbol, stop, target
+):
+    own = settings(monkeypatch, tmp_path, TWO, TRADING_STRATEGIES="momentum,reversal")
+
+    of = own.rules_of(strategy_id, symbol)
+
+    assert of.stop_loss.loss_pct == Decimal(stop)
+    assert of.take_profit.ladder[0].profit_pct == target
+
+
+def test_what_will_never_fire_is_said_with_its_table(monkeypatch, tmp_path):
+    toml = """
+[momentum]
+model_service_take_profit_pct = 1
+
+[momentum.symbol.BTCUSDT]
+model_service_take_profit_pct = 9
+"""
+    own = settings(monkeypatch, tmp_path, toml, TRADING_STRATEGIES="momentum", TRAILING_STOP_ENABLED="true")
+
+    assert [warning.split(":")[0] for warning in own.rule_warnings()] == [
+        "[momentum] the take profit closes all above 1 %, TRAILING_STOP_ACTIVATION_PCT is 2.0"
+    ]
+
+
+def test_the_defaults_warn_of_nothing(monkeypatch):
+    assert Settings().rule_warnings() == ()
+
+
+def test_the_rules_of_a_position_are_whole_and_disabled_ones_are_not(monkeypatch):
+    assert rules(monkeypatch).version is not None
+    assert rules(monkeypatch, EXIT_STRATEGY_ENABLED="false").version is None
+
+
+def test_pacing_is_configured_by_its_variables(monkeypatch):
+    for name, value in {
+        "EXIT_COOLDOWN_SECONDS": "30",
+        "EXIT_STRATEGY_RATE_LIMIT": "4",
+        "EXIT_RATE_LIMIT_WINDOW_SECONDS": "20",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    limits = Settings().closing_limits()
+
+    assert (limits.cooldown, limits.rate_limit) == (timedelta(seconds=30), 4)
+    assert limits.rate_window == timedelta(seconds=20)
+    assert (Settings().exit_debounce_ms, Settings().exit_price_deviations) == (250, 8)
+
+
 WRONG = [
+    {"EXIT_DEBOUNCE_MS": "-1"},
+    {"EXIT_STRATEGY_RATE_LIMIT": "0"},
+    {"EXIT_COOLDOWN_SECONDS": "-1"},
+    {"EXIT_PRICE_DEVIATIONS": "0"},
     {"EXIT_REISSUE_SECONDS": "2"},
     {"STOP_LOSS_THRESHOLD_PCT": "nan"},
     {"STOP_LOSS_THRESHOLD_PCT": "-100"},

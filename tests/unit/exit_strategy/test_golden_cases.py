@@ -126,6 +126,7 @@ CHAINS = {
     ),
     "17 short mirror": (short("2e-05"), rules(sl(2), tp((3, 100))), [("2.04e-05", "stop_loss 100")]),
     "18 no price": (long(), rules(sl(2)), [(None, "hold"), ("NaN", "hold"), ("0.0", "hold")]),
+    "18 short mirror": (short(), rules(sl(2)), [(None, "hold"), ("NaN", "hold"), ("0.0", "hold")]),
     "lock-in": (
         long(),
         rules(trail(2, 5, lock_in="0.5")),

@@ -66,6 +66,10 @@ def absent(request):
     return httpx.Response(404, json={"detail": "Split file not found"})
 
 
+def overloaded(request):
+    return httpx.Response(503, json={"detail": "overloaded"})
+
+
 def broken_after(size, etag=ETAG):
     def answer(request):
         headers = {"etag": etag} if etag else {}
@@ -115,6 +119,7 @@ async def test_a_download_that_breaks_off_goes_on_where_it_ended(tmp_path):
         (broken_after(300_000, etag='W/"weak"'), whole),
         (broken_after(300_000), wrong_rest, whole),
         (broken_after(300_000), broken_after(10), broken_after(500_000), whole),
+        (overloaded, broken_after(300_000), overloaded, whole),
     ],
 )
 async def test_a_download_that_cannot_go_on_begins_anew(tmp_path, answers):

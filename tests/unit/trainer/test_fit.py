@@ -125,3 +125,4 @@ def test_a_champion_whose_bytes_changed_does_not_hold_its_place(tmp_path):
 
     assert found.evidence.champion is None
     assert any(note.startswith("champion v1 could not be scored") for note in found.notes)
+    assert found.evidence.unscored.startswith("champion v1 could not be scored")

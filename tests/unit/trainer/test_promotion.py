@@ -70,6 +70,7 @@ def under(policy):
         (given(lift=lift(0.08, lower=NAN)), "refused", "not a number"),
         (given(champion=Champion(version="v3", accuracy=0.42)), "accepted", "accepted by the honest policy"),
         (given(champion=Champion(version="v3", accuracy=0.421)), "refused", "below the 0.421 of v3"),
+        (given(unscored="champion v3 is gone"), "accepted", "; held against no other: champion v3 is gone"),
         (given(champion=Champion(version="v3", accuracy=NAN)), "refused", "below the nan of v3"),
         (given(roc_auc=0.98), "accepted", "accepted"),
         (given(roc_auc=0.981), "quarantined", "ROC AUC 0.981 is above 0.98: a feature knows the label"),

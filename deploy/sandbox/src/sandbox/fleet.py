@@ -89,6 +89,7 @@ async def running_fleet(
         "TRADING_STRATEGIES": ",".join(shape.strategies),
         "MODEL_STORAGE_PATH": str(run.directory / "models"),
         "FEATURE_SERVICE_DATASET_STORAGE_PATH": str(run.directory / "datasets"),
+        "EXIT_SPOOL_PATH": str(run.directory / "exits.jsonl"),
         "SANDBOX_DATASETS_PATH": str(run.directory / "feature-service"),
         **_addresses(ports),
         **_market(market, settings, began),

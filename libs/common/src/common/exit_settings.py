@@ -4,11 +4,12 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 from pydantic_settings import NoDecode
 
 from common.core.exits.dispatch import Limits
-from common.core.exits.rules import ALL, Stage, TakeProfit
+from common.core.exits.position import ALL
+from common.core.exits.rules import Stage, TakeProfit
 from common.settings import SettingsGroup
 
 Percent = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
@@ -49,6 +50,12 @@ class ClosingSettings(SettingsGroup):
     """Close positions by rule; false: positions are followed and re-announced, no exit is sent."""
     exit_reissue_seconds: Annotated[float, Field(gt=2)] = 15.0
     """An exit unanswered for so long is issued again, in seconds."""
+    exit_cooldown_seconds: Annotated[float, Field(ge=0)] = 60.0
+    """Pause between a position's exits by target or age, and of tries after three refusals, in seconds."""
+    exit_strategy_rate_limit: PositiveInt = 10
+    """Exits by target or age that a symbol may have in EXIT_RATE_LIMIT_WINDOW_SECONDS; stops never count."""
+    exit_rate_limit_window_seconds: PositiveFloat = 60.0
+    """What EXIT_STRATEGY_RATE_LIMIT counts over, in seconds."""
     max_order_notional: Amount = Decimal(950)
     """Largest amount of one signal, quote currency; entries are capped, bigger exits go in parts."""
 
@@ -86,6 +93,9 @@ class ClosingSettings(SettingsGroup):
             reissue=timedelta(seconds=self.exit_reissue_seconds),
             entry_gap=ENTRY_GAP,
             max_order_notional=self.max_order_notional,
+            cooldown=timedelta(seconds=self.exit_cooldown_seconds),
+            rate_limit=self.exit_strategy_rate_limit,
+            rate_window=timedelta(seconds=self.exit_rate_limit_window_seconds),
         )
 
     def _ladder(self) -> tuple[tuple[Decimal, Decimal], ...]:

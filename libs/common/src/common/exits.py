@@ -8,9 +8,11 @@ Every function takes the caller's transaction.
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import msgspec
-from sqlalchemy import Row, Select, and_, func, select, union_all, update
+from sqlalchemy import Row, Select, and_, cast, func, literal_column, select, union_all, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common import tracing
@@ -27,18 +29,23 @@ from common.core.exits.dispatch import (
 )
 from common.core.exits.exit_signal import exit_signal
 from common.core.exits.holds import Hold
-from common.core.exits.position import Tracked
-from common.core.exits.rules import Rules, Verdict
+from common.core.exits.position import UNATTRIBUTED, Side, Tracked, Verdict
+from common.core.exits.rules import PACED, Rules
 from common.core.trading_state import EXITS, TradingState
 from common.messages import TradingSignal
 from common.signal_outbox import Claim, SignalOutbox
-from common.tables import instrument_info, orders, position_lifecycles, signal_outbox
+from common.tables import instrument_info, orders, position_lifecycles, signal_outbox, trading_signals
 from common.trading_states import stored_states
 
 VALIDITY_MARGIN = timedelta(seconds=2)
 """An exit has expired in the broker for so long before the next generation exists."""
 
+ADOPTED_AFTER = timedelta(minutes=1)
+"""A position that was opened so long before it was first seen is adopted: its size is the platform's word."""
+
 _FIXED = {"lifecycle_id", "symbol", "side", "opened_at", "strategy_id"}
+_ASKED = {"close_requested_at", "close_actor", "close_reason"}
+"""The operator's to write."""
 _ANSWERS = {
     "filled": Answer.FILLED,
     "dry_run": Answer.FILLED,  # nothing will ever come of it, and nothing is gained by asking again
@@ -88,11 +95,25 @@ async def locked(connection: AsyncConnection, symbol: str) -> Tracked | None:
 
 async def save(connection: AsyncConnection, tracked: Tracked) -> None:
     """The row shows `tracked`; the caller holds its lock."""
-    values = {name: value for name, value in msgspec.structs.asdict(tracked).items() if name not in _FIXED}
+    values = {
+        name: value
+        for name, value in msgspec.structs.asdict(tracked).items()
+        if name not in _FIXED and name not in _ASKED
+    }
+    values["verdicts"] = msgspec.to_builtins(tracked.verdicts)
     await connection.execute(
         update(position_lifecycles)
         .where(position_lifecycles.c.lifecycle_id == tracked.lifecycle_id)
         .values(**values)
+    )
+
+
+async def confirmed(connection: AsyncConnection, lifecycle_id: UUID) -> None:
+    """The broker has taken an exit of the lifecycle: its cooldown begins."""
+    await connection.execute(
+        update(position_lifecycles)
+        .where(position_lifecycles.c.lifecycle_id == lifecycle_id)
+        .values(last_exit_at=func.now())
     )
 
 
@@ -115,7 +136,7 @@ async def issue(
     outcome = dispatch(
         tracked,
         rules,
-        await traffic(connection, tracked.symbol),
+        await _traffic_of(connection, tracked, limits),
         instrument=await _instrument(connection, tracked.symbol),
         limits=limits,
         now=now,
@@ -134,7 +155,12 @@ async def issue(
         feature_timestamp=tracked.last_evaluated_at,
         valid_until=now + limits.reissue - VALIDITY_MARGIN,
     )
-    issued = msgspec.structs.replace(tracked, generation=outcome.generation, exit_signal_id=signal.signal_id)
+    issued = msgspec.structs.replace(
+        tracked,
+        generation=outcome.generation,
+        exit_signal_id=signal.signal_id,
+        refusals=outcome.refusals,
+    )
     await save(connection, issued)
     return Issued(issue=outcome, signal=signal, claim=claim)
 
@@ -147,6 +173,87 @@ async def traffic(connection: AsyncConnection, symbol: str) -> Traffic:
         newest_exit=await _flight(connection, newest["exit"]) if "exit" in newest else None,
         newest_entry_at=newest["entry"].sent_at if "entry" in newest else None,
     )
+
+
+async def instruments(connection: AsyncConnection) -> dict[str, Instrument]:
+    """The exchange's steps of every symbol that it lists."""
+    rows = await connection.execute(
+        select(
+            instrument_info.c.symbol,
+            instrument_info.c.lot_size,
+            instrument_info.c.min_order_qty,
+            instrument_info.c.min_order_value,
+        ).where(instrument_info.c.lot_size > 0)
+    )
+    return {row["symbol"]: msgspec.convert(row, Instrument) for row in rows.mappings()}
+
+
+async def _traffic_of(connection: AsyncConnection, tracked: Tracked, limits: Limits) -> Traffic:
+    is_paced = tracked.latched_rule in PACED and limits.rate_limit is not None
+    return msgspec.structs.replace(
+        await traffic(connection, tracked.symbol),
+        published_exits=await _paced_exits(connection, tracked.symbol, limits) if is_paced else (),
+        booked_size=await _booked_size(connection, tracked),
+    )
+
+
+async def _paced_exits(connection: AsyncConnection, symbol: str, limits: Limits) -> tuple[datetime, ...]:
+    rule = cast(signal_outbox.c.payload, JSONB)["metadata"]["exit_reason"].as_string()
+    rows = await connection.scalars(
+        select(signal_outbox.c.published_at)
+        .where(
+            signal_outbox.c.symbol == symbol,
+            signal_outbox.c.kind == "exit",
+            signal_outbox.c.published_at > func.now() - limits.rate_window,
+            # Published within the reissue of being decided, else expired: for the index.
+            signal_outbox.c.created_at > func.now() - limits.rate_window - limits.reissue,
+            rule.in_(PACED),
+        )
+        .order_by(signal_outbox.c.published_at)
+    )
+    return tuple(rows)
+
+
+# Ours alone are the fills since the symbol was last flat only where that moment is known and nobody else's
+# order is among them; a flip's one fill belongs to two positions.
+async def _booked_size(connection: AsyncConnection, tracked: Tracked) -> Decimal | None:
+    if tracked.strategy_id == UNATTRIBUTED:
+        return None
+    lifecycles = position_lifecycles.c
+    first_seen_at = await connection.scalar(
+        select(lifecycles.created_at).where(lifecycles.lifecycle_id == tracked.lifecycle_id)
+    )
+    flat_at = await connection.scalar(
+        select(func.max(lifecycles.newest_event_at)).where(
+            lifecycles.symbol == tracked.symbol, lifecycles.closed_at.is_not(None)
+        )
+    )
+    if first_seen_at is None or first_seen_at - tracked.opened_at > ADOPTED_AFTER:
+        return None
+    if flat_at is not None and tracked.opened_at <= flat_at:
+        return None
+    filled_at = func.timezone("UTC", func.coalesce(orders.c.executed_at, orders.c.updated_at))
+    opens = func.lower(orders.c.side) == ("buy" if tracked.side is Side.LONG else "sell")
+    bought = func.sum(orders.c.filled_quantity).filter(opens)
+    sold = func.coalesce(func.sum(orders.c.filled_quantity).filter(~opens), 0)
+    rows = await connection.execute(
+        select(
+            (bought - sold).label("left"),
+            func.min(filled_at).label("first_at"),
+            func.count().filter(trading_signals.c.signal_id.is_(None)).label("foreign"),
+        )
+        .select_from(orders.outerjoin(trading_signals, trading_signals.c.signal_id == orders.c.signal_id))
+        .where(
+            orders.c.asset == tracked.symbol,
+            orders.c.status != "dry_run",
+            orders.c.filled_quantity > 0,
+            filled_at > func.coalesce(flat_at, literal_column("'-infinity'::timestamptz")),
+        )
+    )
+    row = rows.one()
+    if row.left is None or row.foreign or (flat_at is None and row.first_at < tracked.opened_at):
+        return None
+    return Decimal(row.left)
 
 
 async def _instrument(connection: AsyncConnection, symbol: str) -> Instrument:

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from api import (
     activation,
     auth,
+    closing,
     fleet,
     health,
     models,
@@ -96,7 +97,13 @@ def _version_1(settings: Settings, engine: AsyncEngine, broker: RabbitBroker) ->
                 training.get_run,
                 training.cancel_run,
             ),
-            _tagged("trading", trading.list_strategies, trading.list_signals, trading.list_positions),
+            _tagged(
+                "trading",
+                trading.list_strategies,
+                trading.list_signals,
+                trading.list_positions,
+                closing.close_position,
+            ),
             _tagged("performance", performance.time_series),
             _tagged("trading states", trading_states.list_trading_states, trading_states.set_trading_state),
             _tagged("fleet", fleet.list_replicas, fleet.list_modes),

@@ -18,6 +18,10 @@ class Event(Named):
         "trading state set",
         "An operator halted, reduced or released `scope`: `actor` and `reason`, as kept in its history.",
     )
+    CLOSE_REQUESTED = (
+        "close requested",
+        "An operator wants a position closed now: `actor` and `reason`; an exit worker closes it.",
+    )
     TRAINING_REQUESTED = (
         "training requested",
         "Somebody asked for a new model of a strategy and symbol; a trainer takes up `run_id`.",

@@ -5,21 +5,30 @@ import os
 import socket
 from datetime import timedelta
 
-from faststream.asgi.types import ASGIApp
+import structlog
+from faststream.asgi import AsgiResponse
+from faststream.asgi.types import ASGIApp, Receive, Scope, Send
+from faststream.rabbit import RabbitBroker
 
 from common import bus, topology
 from common.background import every
-from common.core.exits.rules import Rules
 from common.database import create_engine
 from common.feature_service import FeatureService
 from common.position_manager import PositionManager
+from common.probes import Check
 from common.service import Service, create_asgi
 from common.signal_outbox import SignalOutbox
 from exit_strategy import handlers
+from exit_strategy.blind_stop import BlindStop
+from exit_strategy.events import Event
+from exit_strategy.outage import Outage
 from exit_strategy.prices import AskedPrices
 from exit_strategy.settings import Settings
+from exit_strategy.spool import Spool
 from exit_strategy.sweep import Sweep
 from exit_strategy.worker import Policy, Worker
+
+log = structlog.get_logger(__name__)
 
 SWEEP_INTERVAL_S = 1.0
 """How often silent prices, unanswered exits and intents of silent owners are looked for."""
@@ -29,17 +38,29 @@ RECONCILE_INTERVAL_S = 10.0
 
 def create_app(settings: Settings) -> ASGIApp:
     """A worker that watches every open position; any number of them are peers."""
+    for warning in settings.rule_warnings():
+        log.warning(Event.RULE_NEVER_FIRES, reason=warning)
+    name = f"exit_strategy@{socket.gethostname()}:{os.getpid()}"
     engine = create_engine(settings, application="exit_strategy")
     broker = bus.create_broker(settings, service="exit_strategy")
-    outbox = SignalOutbox(engine, broker, owner=f"exit_strategy@{socket.gethostname()}:{os.getpid()}")
+    outbox = SignalOutbox(engine, broker, owner=name)
     manager = PositionManager(settings)
     features = FeatureService(settings)
-    worker = Worker(_policy(settings), engine, outbox, manager)
+    policy = policy_of(settings)
+    prices = AskedPrices(features, manager, policy.price_max_age)
+    spool = Spool(settings.exit_spool_path)
+    alone = settings.model_copy(update={"database_pool_size": 1})
+    outage = Outage(create_engine(alone, application="exit_strategy_probe"), spool, owner=name)
+    blind = blind_stop(policy, broker, manager, spool)
+    worker = Worker(policy, engine, outbox, manager, prices=prices, outage=outage, blind=blind)
     sweep = Sweep(
         worker,
         engine,
+        broker,
         manager,
-        AskedPrices(features, timedelta(seconds=settings.market_data_max_age_seconds)),
+        prices=prices,
+        outage=outage,
+        blind=blind,
         silence=timedelta(seconds=settings.exit_silence_seconds),
     )
     handlers.subscribe(broker, worker, sweep)
@@ -48,7 +69,7 @@ def create_app(settings: Settings) -> ASGIApp:
         await sweep.start()
         await every(RECONCILE_INTERVAL_S, sweep.reconcile)
 
-    return create_asgi(
+    service = create_asgi(
         Service(
             name="exit_strategy",
             engine=engine,
@@ -61,20 +82,43 @@ def create_app(settings: Settings) -> ASGIApp:
                 lambda: every(SWEEP_INTERVAL_S, sweep.watch_silence),
                 lambda: every(SWEEP_INTERVAL_S, lambda: outbox.expire_lapsed("exit")),
             ],
-            closing=[manager.aclose, features.aclose],
-            concerns={"prices": sweep.coverage, "positions": sweep.agreement},
+            closing=[worker.aclose, manager.aclose, features.aclose, outage.aclose],
+            concerns={"prices": sweep.coverage, "positions": sweep.agreement, "rules": sweep.stops},
         )
     )
+    return ready_once(sweep.unready, service)
 
 
-def _policy(settings: Settings) -> Policy:
-    @functools.cache
-    def rules_of(strategy_id: str, symbol: str) -> Rules:
-        return settings.of_strategy(strategy_id, symbol).rules()
-
+def policy_of(settings: Settings) -> Policy:
+    """What `settings` say of exits."""
     return Policy(
         enabled=settings.exit_strategy_enabled,
-        rules_of=rules_of,
+        rules_of=functools.cache(settings.rules_of),
         limits=settings.closing_limits(),
         price_max_age=timedelta(seconds=settings.market_data_max_age_seconds),
+        debounce=timedelta(milliseconds=settings.exit_debounce_ms),
+        price_deviations=settings.exit_price_deviations,
     )
+
+
+def blind_stop(policy: Policy, broker: RabbitBroker, manager: PositionManager, spool: Spool) -> BlindStop:
+    """The stop loss without a database, under the same policy."""
+    return BlindStop(
+        broker,
+        manager,
+        spool,
+        rules_of=policy.rules_of,
+        limits=policy.limits,
+        price_max_age=policy.price_max_age,
+    )
+
+
+def ready_once(unready: Check, service: ASGIApp) -> ASGIApp:
+    """`service`, not ready while `unready` says why."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        why = await unready() if scope["type"] == "http" and scope["path"] == "/health/ready" else None
+        answer = service if why is None else AsgiResponse(why.encode(), 503)
+        await answer(scope, receive, send)
+
+    return app

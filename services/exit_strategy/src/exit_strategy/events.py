@@ -56,3 +56,47 @@ class Event(Named):
         "positions reconciled",
         "Watched positions were compared with the Position Manager's; what differed was corrected.",
     )
+    UPDATE_NOT_USABLE = (
+        "position update not usable",
+        "A position update failed (`reason`): failed_position_updates keeps it, its symbol was read anew.",
+    )
+    EXIT_REFUSED_AGAIN = (
+        "exit refused again",
+        "Several exits of a position in a row were refused or empty: one try per EXIT_COOLDOWN_SECONDS now.",
+    )
+    PRICE_QUARANTINED = (
+        "price quarantined",
+        "A price is too far from those before it; it counts once a second one or a read agrees with it.",
+    )
+    PRICES_DISAGREE = (
+        "prices disagree",
+        "Two sources show prices of a symbol further apart than is tolerated; the more trusted one counts.",
+    )
+    DATABASE_LOST = (
+        "database lost",
+        "The database does not answer: only stop losses run now, on what was known last, until it is back.",
+    )
+    DATABASE_BACK = (
+        "database back",
+        "The database answers again; `stored` exits that were sent without it stand in it now.",
+    )
+    EXIT_SENT_BLIND = (
+        "exit sent without the database",
+        "A stop loss was published on the last known entry; it is stored once the database is back.",
+    )
+    EXIT_NOT_SENT_BLIND = (
+        "exit not sent without the database",
+        "A stop is breached, the database is down and the exit can not be sent because `reason`.",
+    )
+    SPOOL_NOT_WRITTEN = (
+        "spool not written",
+        "EXIT_SPOOL_PATH cannot take a line (full, not writable): the exit goes out without a record of it.",
+    )
+    SPOOL_LINE_UNREADABLE = (
+        "spool line unreadable",
+        "A line of EXIT_SPOOL_PATH is no exit, mostly cut short by a crash; it is left out.",
+    )
+    RULE_NEVER_FIRES = (
+        "rule never fires",
+        "A configured exit rule can not fire beside the others: `reason` says which and why.",
+    )

@@ -6,7 +6,7 @@ Every function takes the caller's transaction. A partial unique index admits one
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import msgspec
 import structlog
@@ -15,7 +15,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.core.exits.position import UNATTRIBUTED, Opening, Side, Tracked, View, opened
-from common.tables import orders, position_lifecycles, trading_signals
+from common.tables import orders, position_lifecycles, trading_signals, training_runs
+from common.training_runs import State
 from exit_strategy.events import Event
 
 log = structlog.get_logger(__name__)
@@ -57,7 +58,7 @@ async def begin(connection: AsyncConnection, view: View) -> Tracked | None:
     tracked = opened(view, view.entry_price, opening)
     inserted = await connection.execute(
         insert(position_lifecycles)
-        .values(msgspec.structs.asdict(tracked))
+        .values({name: value for name, value in msgspec.structs.asdict(tracked).items() if value is not None})
         .on_conflict_do_nothing(
             index_elements=["symbol"], index_where=position_lifecycles.c.closed_at.is_(None)
         )
@@ -75,6 +76,13 @@ async def end(connection: AsyncConnection, tracked: Tracked, seen_at: datetime |
         update(position_lifecycles)
         .where(position_lifecycles.c.lifecycle_id == tracked.lifecycle_id)
         .values(closed_at=func.now(), newest_event_at=seen_at or tracked.newest_event_at)
+    )
+
+
+async def dataset_build(connection: AsyncConnection) -> UUID | None:
+    """The training whose dataset is being built: the Feature Service answers nobody meanwhile."""
+    return await connection.scalar(
+        select(training_runs.c.run_id).where(training_runs.c.state == State.BUILDING).limit(1)
     )
 
 

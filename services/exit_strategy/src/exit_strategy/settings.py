@@ -2,11 +2,13 @@
 
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, PositiveFloat
 
-from common.core.exits.rules import Rules, StopLoss, TimeLimit, TrailingStop
+from common.core.exits.rule_sets import strictest, warnings
+from common.core.exits.rules import Rules, StopLoss, TimeLimit, TrailingStop, whole
 from common.exit_settings import Amount, ClosingSettings, Percent
 from common.position_manager import PositionManagerSettings
 from common.settings import (
@@ -17,6 +19,8 @@ from common.settings import (
     ProcessSettings,
     StrategySettings,
 )
+
+PositiveDecimal = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
 
 
 class Settings(
@@ -55,6 +59,12 @@ class Settings(
     time_based_exit_profit_target_pct: Percent = Decimal("1.0")
     """Target that shrinks to a tenth until the greatest age, from one hour on, percent of the entry."""
 
+    exit_debounce_ms: Annotated[int, Field(ge=0, le=10_000)] = 250
+    """A target or an age that fires is decided by the newest price after so long, in ms; stops never wait."""
+    exit_price_deviations: PositiveDecimal = Decimal(8)
+    """A price further from the recent ones, in their standard deviations, waits for one that confirms it."""
+    exit_spool_path: Path = Path("/spool/exits.jsonl")
+    """File that keeps exits sent while the database was down, until it can store them."""
     exit_silence_seconds: PositiveFloat = 30.0
     """An open position not evaluated for so long is an alarm, in seconds."""
     market_data_max_age_seconds: PositiveFloat = 60.0
@@ -64,12 +74,30 @@ class Settings(
         """The rules that are switched on."""
         if not self.exit_strategy_enabled:
             return Rules()
-        return Rules(
-            stop_loss=self._stop_loss() if self.stop_loss_enabled else None,
-            trailing_stop=self._trailing_stop() if self.trailing_stop_enabled else None,
-            take_profit=self.take_profit(),
-            time_limit=self._time_limit() if self.time_based_exit_enabled else None,
+        return whole(
+            Rules(
+                stop_loss=self._stop_loss() if self.stop_loss_enabled else None,
+                trailing_stop=self._trailing_stop() if self.trailing_stop_enabled else None,
+                take_profit=self.take_profit(),
+                time_limit=self._time_limit() if self.time_based_exit_enabled else None,
+            )
         )
+
+    def rules_of(self, strategy_id: str, symbol: str) -> Rules:
+        """The rules of a position; of a strategy that is not run here, the strictest of all that are."""
+        if strategy_id in self.strategies():
+            return self.of_strategy(strategy_id, symbol).rules()
+        trading = [each for each in self.strategies() if symbol in (self.symbols_of(each) or (symbol,))]
+        return strictest([self.of_strategy(each, symbol).rules() for each in trading or self.strategies()])
+
+    def rule_warnings(self) -> tuple[str, ...]:
+        """What is configured and will never fire, one sentence each, with the table of strategies.toml."""
+        found = list(warnings(self.rules()))
+        for strategy_id, symbol in self._overrides.tables():
+            table = strategy_id if symbol is None else f"{strategy_id}.symbol.{symbol}"
+            own = warnings(self.of_strategy(strategy_id, symbol).rules())
+            found += [f"[{table}] {warning}" for warning in own if warning not in found]
+        return tuple(found)
 
     def _stop_loss(self) -> StopLoss:
         return StopLoss(loss_pct=abs(self.stop_loss_threshold_pct), loss_quote=self.stop_loss_quote)

@@ -1,10 +1,12 @@
-"""A price's way to an exit: lock the lifecycle, step, dispatch, claim, commit, publish.
+"""A price's way to an exit: believe it, lock the lifecycle, step, dispatch, claim, commit, publish.
 
 No HTTP and no publish happens while a row is locked. State and intent are one commit: a crash leaves either
-nothing or an intent that the relay publishes.
+nothing or an intent that ends with its validity. While the database does not answer, the stop loss goes
+another way (`blind_stop`).
 """
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -13,24 +15,47 @@ from uuid import UUID
 
 import msgspec
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from common import exits, tracing
+from common.alerts import raise_alert, resolve_alert
 from common.core.exits.dispatch import Done, Issue, Limits, Wait, was_reopened
 from common.core.exits.holds import Hold
-from common.core.exits.position import Price, Tracked, View, continues, is_outdated, resized
-from common.core.exits.rules import Rules, Verdict
-from common.core.exits.step import Exit, step
+from common.core.exits.position import Price, Tracked, Verdict, View, continues, is_outdated, resized
+from common.core.exits.rules import OPERATOR, Rules
+from common.core.exits.step import Decision, Exit, step
 from common.errors import FleetError, TryAgain, Unusable
 from common.messages import PositionUpdated, TradingSignal
-from common.position_manager import Position, PositionManager
-from common.signal_outbox import Claim, SignalOutbox
+from common.position_manager import PositionManager
+from common.signal_outbox import Claim, Fate, SignalOutbox
 from exit_strategy import positions
+from exit_strategy.blind_stop import BlindStop, view_of
+from exit_strategy.core.pacing import Window, waiting_rules, window_after
+from exit_strategy.core.quarantine import Recent, admitted
 from exit_strategy.events import Event
-from exit_strategy.metrics import EXITS, TRIGGERS, VIEWS_LATE
+from exit_strategy.metrics import (
+    CONFIRM_S,
+    DEBOUNCED,
+    EVALUATION_S,
+    EXITS,
+    PRICES_USED,
+    QUARANTINED,
+    RATE_LIMITED,
+    REISSUES,
+    TRIGGERS,
+    VIEWS_LATE,
+)
+from exit_strategy.outage import DATABASE_ERRORS, Outage
+from exit_strategy.prices import AskedPrices
 
 log = structlog.get_logger(__name__)
+
+ALERTS = {
+    Hold.POSITION_VIEW_LATE: "position_view_late",
+    Hold.EXITS_REFUSED_REPEATEDLY: "exits_refused",
+    Hold.NOTHING_BOOKED: "nothing_booked",
+}
+"""Why an exit waits that somebody has to look at, and the kind of alert that says so."""
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,12 +66,16 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """Of the strategy and symbol of a lifecycle."""
     limits: Limits
     price_max_age: timedelta
+    debounce: timedelta = timedelta(0)
+    """How long a target or an age waits for a newer price."""
+    price_deviations: Decimal = Decimal(8)
+    """A price further from the recent ones waits for a second one."""
 
 
 class Sent(msgspec.Struct, frozen=True, kw_only=True):
     """An exit that stands in the outbox and may be published."""
 
-    rule: str
+    tracked: Tracked
     claim: Claim
 
 
@@ -54,22 +83,53 @@ class Worker:
     """Watches positions beside its peers; one symbol at a time, different symbols side by side."""
 
     def __init__(
-        self, policy: Policy, engine: AsyncEngine, outbox: SignalOutbox, manager: PositionManager
+        self,
+        policy: Policy,
+        engine: AsyncEngine,
+        outbox: SignalOutbox,
+        manager: PositionManager,
+        *,
+        prices: AskedPrices,
+        outage: Outage,
+        blind: BlindStop,
     ) -> None:
         self._policy = policy
         self._engine = engine
         self._outbox = outbox
         self._manager = manager
+        self._prices = prices
+        self._outage = outage
+        self._blind = blind
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._held: dict[UUID, Hold] = {}
+        self._recent: dict[str, Recent] = {}
+        self._windows: dict[str, Window] = {}
+        self._ends: set[asyncio.Task[None]] = set()
+
+    async def aclose(self) -> None:
+        """No debounce window is open any more; what they waited for is seen again by the next price."""
+        for end in self._ends:
+            end.cancel()
+        await asyncio.gather(*self._ends, return_exceptions=True)
 
     async def on_price(self, symbol: str, price: Price) -> None:
-        """The open position of `symbol`, if any, was evaluated at `price`, and its exit is on its way."""
+        """The open position of `symbol`, if any, was evaluated at `price`, and its exit is on its way.
+
+        A price far from the recent ones is evaluated once another one confirms it; one is asked for at once.
+        """
+        heard = time.perf_counter()
         with tracing.bound(tracing.current(), symbol=symbol):
-            try:
-                await self._carry_out(symbol, await self._alone(symbol, price))
-            except (SQLAlchemyError, OSError, TimeoutError, Unusable) as error:
-                log.warning(Event.PRICE_NOT_EVALUATED, reason=str(error).splitlines()[0])
+            if not self._believes(symbol, price):
+                price = await self._prices.latest(symbol, _utcnow())
+                if price.value is None or not self._believes(symbol, price):
+                    return
+            await self._evaluate(symbol, price, heard)
+
+    async def on_request(self, symbol: str) -> None:
+        """What an operator asked of the position of `symbol` is on its way, whatever its price."""
+        nothing = Price(value=None, seen_at=_utcnow(), source="operator")
+        with tracing.bound(tracing.current(), symbol=symbol):
+            await self._evaluate(symbol, nothing, time.perf_counter())
 
     async def on_update(self, update: PositionUpdated) -> None:
         """The lifecycle of the symbol is as the Position Manager shows it now, else as the update says.
@@ -101,8 +161,9 @@ class Worker:
                     is_applied = await self._apply(connection, view)
                 if is_applied:
                     await self.advance(view.symbol)
-            except (SQLAlchemyError, OSError, TimeoutError) as error:
-                raise TryAgain(f"database: {str(error).splitlines()[0]}") from error
+            except DATABASE_ERRORS as error:
+                self._blind.saw(view)
+                raise TryAgain(f"database: {_first_line(error)}") from error
             if not is_applied:
                 raise TryAgain(
                     f"{view.symbol}: the Position Manager did not say at which price it was opened"
@@ -121,6 +182,38 @@ class Worker:
         """What a latched rule of `symbol` may send now is sent."""
         await self._carry_out(symbol, await self._alone(symbol, None))
 
+    def forget(self, watched: set[str]) -> None:
+        """Of symbols without a position nothing is remembered."""
+        self._recent = {symbol: recent for symbol, recent in self._recent.items() if symbol in watched}
+        for symbol in self._locks.keys() - watched:
+            if not self._locks[symbol].locked():
+                del self._locks[symbol]
+
+    def _believes(self, symbol: str, price: Price) -> bool:
+        recent, is_admitted = admitted(
+            self._recent.get(symbol, Recent()), price, self._policy.price_deviations
+        )
+        self._recent[symbol] = recent
+        if not is_admitted:
+            QUARANTINED.inc()
+            log.warning(Event.PRICE_QUARANTINED, price=str(price.value), price_source=price.source)
+        return is_admitted
+
+    async def _evaluate(self, symbol: str, price: Price, heard: float) -> None:
+        if self._outage.is_on:
+            await self._blind.on_price(symbol, price)
+            return
+        try:
+            outcome = await self._alone(symbol, price)
+            EVALUATION_S.observe(time.perf_counter() - heard)
+            await self._carry_out(symbol, outcome, heard)
+        except Unusable as error:
+            log.warning(Event.PRICE_NOT_EVALUATED, reason=str(error))
+        except DATABASE_ERRORS as error:
+            log.warning(Event.PRICE_NOT_EVALUATED, reason=_first_line(error))
+            if await self._outage.has_begun():
+                await self._blind.on_price(symbol, price)
+
     async def _alone(self, symbol: str, price: Price | None) -> Sent | Wait | None:
         async with self._locks[symbol], self._engine.begin() as connection:
             tracked = await exits.locked(connection, symbol)
@@ -132,16 +225,48 @@ class Worker:
         self, connection: AsyncConnection, tracked: Tracked, price: Price | None
     ) -> Sent | Wait | None:
         verdicts: tuple[Verdict, ...] = ()
+        before, tracked = tracked, self._blind.recalled(tracked)
         if price is not None:
-            before, rules = tracked, self._policy.rules_of(tracked.strategy_id, tracked.symbol)
-            tracked, verdicts, decision = step(before, price, rules, _utcnow(), self._policy.price_max_age)
-            if tracked != before:
-                await exits.save(connection, tracked)
+            tracked, verdicts, decision = self._stepped(tracked, price)
             if isinstance(decision, Exit):
                 _log_triggered(tracked, decision.verdict, price)
-        if tracked.latched_rule is None or not self._policy.enabled:
+        if tracked != before:
+            await exits.save(connection, tracked)
+        self._blind.keep(tracked)
+        if tracked.latched_rule is None or not (self._policy.enabled or tracked.latched_rule == OPERATOR):
             return None
         return await self._dispatched(connection, tracked, verdicts)
+
+    def _stepped(self, tracked: Tracked, price: Price) -> tuple[Tracked, tuple[Verdict, ...], Decision]:
+        symbol, now = tracked.symbol, _utcnow()
+        rules = self._policy.rules_of(tracked.strategy_id, symbol)
+        before = self._windows.get(symbol)
+        waiting = waiting_rules(before, now, self._policy.debounce)
+        moved, verdicts, decision = step(
+            tracked, price, rules, now, self._policy.price_max_age, waiting=waiting
+        )
+        PRICES_USED.labels(price.source).inc()
+        window = window_after(before, price, decision, now, self._policy.debounce)
+        if window is None or isinstance(decision, Exit):
+            self._windows.pop(symbol, None)
+        else:
+            self._windows[symbol] = window
+            if before is None:
+                self._end_later(symbol, window)
+            elif window.newest != before.newest:
+                DEBOUNCED.inc()
+        return moved, verdicts, decision
+
+    def _end_later(self, symbol: str, window: Window) -> None:
+        end = asyncio.create_task(self._end(symbol, window.ends_at))
+        self._ends.add(end)
+        end.add_done_callback(self._ends.discard)
+
+    async def _end(self, symbol: str, ends_at: datetime) -> None:
+        await asyncio.sleep((ends_at - _utcnow()).total_seconds())
+        window = self._windows.get(symbol)
+        if window is not None and window.ends_at == ends_at:
+            await self._evaluate(symbol, window.newest, time.perf_counter())
 
     async def _dispatched(
         self, connection: AsyncConnection, tracked: Tracked, verdicts: tuple[Verdict, ...]
@@ -156,7 +281,7 @@ class Worker:
             now=_utcnow(),
         )
         if isinstance(outcome, Wait):
-            self._note(tracked, outcome.reason)
+            await self._note(connection, tracked, outcome.reason)
             return outcome
         self._held.pop(tracked.lifecycle_id, None)
         if isinstance(outcome, Done):
@@ -165,15 +290,31 @@ class Worker:
             log.warning(Event.EXIT_ALREADY_CLAIMED, signal_id=str(outcome.signal.signal_id))
             return None
         _log_emitted(outcome.signal, outcome.issue, tracked)
-        return Sent(rule=outcome.issue.rule, claim=outcome.claim)
+        if outcome.issue.generation > 1:
+            REISSUES.labels(outcome.issue.rule).inc()
+        return Sent(tracked=tracked, claim=outcome.claim)
 
-    async def _carry_out(self, symbol: str, outcome: Sent | Wait | None) -> None:
+    async def _carry_out(self, symbol: str, outcome: Sent | Wait | None, heard: float | None = None) -> None:
         if isinstance(outcome, Wait) and outcome.reason is Hold.ENTRY_JUST_SENT and outcome.until:
             await asyncio.sleep(max(0.0, (outcome.until - _utcnow()).total_seconds()))
             outcome = await self._alone(symbol, None)
         if isinstance(outcome, Sent):
+            # Before it is sent: should the database go now, nothing else says that it was.
+            self._blind.note_exit(outcome.tracked, _utcnow())
             fate = await self._outbox.publish(outcome.claim)
-            EXITS.labels(outcome.rule, fate).inc()
+            EXITS.labels(outcome.tracked.latched_rule, fate).inc()
+            if fate is Fate.PUBLISHED:
+                if heard is not None:
+                    CONFIRM_S.observe(time.perf_counter() - heard)
+                await self._charge(outcome)
+
+    # A limit is charged by what the broker took, not by what was decided.
+    async def _charge(self, sent: Sent) -> None:
+        try:
+            async with self._engine.begin() as connection:
+                await exits.confirmed(connection, sent.tracked.lifecycle_id)
+        except DATABASE_ERRORS as error:
+            log.warning(Event.PRICE_NOT_EVALUATED, reason=_first_line(error))
 
     # False: what ended is closed, and what began lacks its entry price.
     async def _apply(self, connection: AsyncConnection, view: View) -> bool:
@@ -197,7 +338,11 @@ class Worker:
 
     async def _close(self, connection: AsyncConnection, tracked: Tracked, seen_at: datetime | None) -> None:
         await positions.end(connection, tracked, seen_at)
+        for kind in ALERTS.values():
+            await resolve_alert(connection, kind, f"symbol:{tracked.symbol}")
         self._held.pop(tracked.lifecycle_id, None)
+        self._windows.pop(tracked.symbol, None)
+        self._blind.forget(tracked)
         log.info(
             Event.LIFECYCLE_CLOSED,
             lifecycle_id=str(tracked.lifecycle_id),
@@ -206,7 +351,7 @@ class Worker:
         )
 
     # Said once per change: the sweep looks every second.
-    def _note(self, tracked: Tracked, reason: Hold) -> None:
+    async def _note(self, connection: AsyncConnection, tracked: Tracked, reason: Hold) -> None:
         if self._held.get(tracked.lifecycle_id) is reason:
             return
         self._held[tracked.lifecycle_id] = reason
@@ -216,21 +361,29 @@ class Worker:
             "signal_id": str(tracked.exit_signal_id),
             "size": str(tracked.size),
         }
+        if reason in (Hold.RATE_LIMITED, Hold.COOLING_DOWN):
+            RATE_LIMITED.labels(reason).inc()
+        if reason not in ALERTS:
+            log.info(Event.EXIT_HELD, reason=reason, **facts)
+            return
         if reason is Hold.POSITION_VIEW_LATE:
             VIEWS_LATE.inc()
-            log.error(Event.POSITION_VIEW_LATE, **facts)
-        else:
-            log.info(Event.EXIT_HELD, reason=reason, **facts)
+        log.error(_SAID[reason], reason=reason, **facts)
+        await raise_alert(
+            connection,
+            ALERTS[reason],
+            f"symbol:{tracked.symbol}",
+            f"{tracked.symbol}: {reason.meaning}",
+            severity="critical",
+            figures={**facts, "refusals": tracked.refusals},
+        )
 
 
-def view_of(position: Position) -> View:
-    """A position of the Position Manager as the core reads it."""
-    return View(
-        symbol=position.symbol,
-        size=position.size,
-        entry_price=position.average_entry_price or None,
-        seen_at=position.last_updated,
-    )
+_SAID = {
+    Hold.POSITION_VIEW_LATE: Event.POSITION_VIEW_LATE,
+    Hold.EXITS_REFUSED_REPEATEDLY: Event.EXIT_REFUSED_AGAIN,
+    Hold.NOTHING_BOOKED: Event.EXIT_HELD,
+}
 
 
 async def _was_reopened(connection: AsyncConnection, tracked: Tracked, view: View) -> bool:
@@ -280,3 +433,7 @@ def _log_emitted(signal: TradingSignal, issue: Issue, tracked: Tracked) -> None:
 
 def _utcnow() -> datetime:
     return datetime.now(UTC)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -18,6 +18,10 @@ class Event(Named):
         "take profit triggered",
         "A vector showed a position above its target; inference claimed the exit before the exit worker did.",
     )
+    COOLDOWN_NOT_BEGUN = (
+        "cooldown not begun",
+        "An exit was confirmed and its cooldown could not be stored (`reason`); the rate limit counts it.",
+    )
     SIGNAL_SKIPPED = (
         "signal skipped",
         "A strategy does not trade a symbol for a new `reason`; logged once per change, counted always.",

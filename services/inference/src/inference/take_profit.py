@@ -10,6 +10,7 @@ import functools
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Protocol
+from uuid import UUID
 
 import msgspec
 import structlog
@@ -23,9 +24,9 @@ from common.core.exits.rules import Rules, TakeProfit
 from common.core.exits.step import Exit, step
 from common.errors import first_line
 from common.exits import Issued
-from common.messages import FeatureVector, MarketSnapshot
+from common.messages import FeatureVector, MarketSnapshot, TradingSignal
 from common.position_manager import Position
-from common.signal_outbox import Claim, SignalOutbox
+from common.signal_outbox import Claim, Fate, SignalOutbox
 from inference.core.reasons import Facts, Reason, Skip
 from inference.events import Event
 from inference.settings import Settings
@@ -54,6 +55,16 @@ class TakeProfits:
         self._positions = positions
         self._max_age = timedelta(seconds=settings.market_data_max_age_seconds)
         self._rule_of = functools.cache(self._configured)
+
+    async def take(self, vector: FeatureVector, snapshot: MarketSnapshot) -> Skip | None:
+        """Why nobody may enter now: a profit was taken and its exit sent, or is due; None: there is none."""
+        due = await self.consider(vector, snapshot)
+        if not isinstance(due, Claim):
+            return due
+        fate = await self._outbox.publish(due)
+        if fate is Fate.PUBLISHED:
+            await self._begin_cooldown(due)
+        return Skip(Reason.TAKE_PROFIT_TRIGGERED, {"signal_id": str(due.signal_id), "fate": fate})
 
     async def consider(self, vector: FeatureVector, snapshot: MarketSnapshot) -> Claim | Skip | None:
         """The exit to publish; why nobody may enter now; None: no profit is due.
@@ -115,6 +126,15 @@ class TakeProfits:
             return outcome.claim
         # Latched: the exit worker's sweep sends it once nothing is in its way.
         return _due(facts, outcome.reason if isinstance(outcome, Wait) else "somebody else closes it")
+
+    async def _begin_cooldown(self, claim: Claim) -> None:
+        signal = msgspec.json.decode(claim.body, type=TradingSignal)
+        try:
+            async with self._engine.begin() as connection:
+                await exits.confirmed(connection, UUID((signal.metadata or {})["lifecycle_id"]))
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            # The rate limit counts the exit by its intent all the same.
+            log.warning(Event.COOLDOWN_NOT_BEGUN, signal_id=str(claim.signal_id), reason=str(error))
 
     def _may_be_due(self, position: Position, price: Decimal) -> bool:
         strategies = self._settings.strategies()

@@ -35,8 +35,8 @@ log = structlog.get_logger(__name__)
 class TakeProfit(Protocol):
     """Who looks at a vector before the strategies do."""
 
-    async def consider(self, vector: FeatureVector, snapshot: MarketSnapshot) -> Claim | Skip | None:
-        """The exit to publish; why nobody may enter now; None: no profit is due."""
+    async def take(self, vector: FeatureVector, snapshot: MarketSnapshot) -> Skip | None:
+        """Why nobody may enter now: a profit was taken, or is due; None: there is none."""
 
 
 class Published(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,11 +135,7 @@ class Worker:
             return snapshot
         for hear in self._listeners.screened:
             hear(vector, snapshot)
-        due = await self._take_profit.consider(vector, snapshot)
-        if isinstance(due, Claim):
-            fate = await self._outbox.publish(due)
-            return Skip(Reason.TAKE_PROFIT_TRIGGERED, {"signal_id": str(due.signal_id), "fate": fate})
-        return due or snapshot
+        return await self._take_profit.take(vector, snapshot) or snapshot
 
     async def _decide_for(
         self,

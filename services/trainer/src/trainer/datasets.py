@@ -21,7 +21,7 @@ from common.neighbour import http_client
 from common.settings import FeatureServiceSettings
 from trainer.core.periods import Period, Periods
 from trainer.core.recipe import TargetType
-from trainer.job import SplitName
+from trainer.job import SPLITS, SplitName
 
 MAX_SPLIT_BYTES = 4 * 2**30
 """A longer download is garbage."""
@@ -32,7 +32,6 @@ DOWNLOAD_LIMIT_S = 900.0
 DOWNLOAD_ATTEMPTS = 4
 DOWNLOAD_PAUSE_S = 0.5
 """Before the second attempt, in seconds; doubles each time."""
-SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 TEST_MISSING = Counter(
     "flotilla_training_test_split_missing", "Datasets without a test split, by reason.", ["reason"]
@@ -169,8 +168,8 @@ class Datasets:
                         await asyncio.sleep(DOWNLOAD_PAUSE_S * 2 ** (attempt - 1))
                     try:
                         found = await self._continue(dataset_id, split, unfinished)
-                    except httpx.HTTPError as error:
-                        broken = f"{type(error).__name__}: {error}"
+                    except (httpx.HTTPError, _Refused) as error:
+                        broken = f"{type(error).__name__.strip('_')}: {error}"
                         continue
                     if not found:
                         return None
@@ -191,7 +190,7 @@ class Datasets:
             if answer.status_code == httpx.codes.NOT_FOUND:
                 return False
             if answer.status_code not in {httpx.codes.OK, httpx.codes.PARTIAL_CONTENT}:
-                raise TryAgain(f"the Feature Service answers {answer.status_code} to a download")
+                raise _Refused(f"the Feature Service answers {answer.status_code}")
             if not unfinished.goes_on_with(answer):
                 unfinished.begin_anew(answer)
             if answer.status_code == httpx.codes.PARTIAL_CONTENT and not unfinished.size:
@@ -221,6 +220,10 @@ class Datasets:
             return await self._http.request(method, path, json=json, headers=_trace())
         except httpx.HTTPError as error:
             raise TryAgain(f"the Feature Service does not answer: {type(error).__name__}") from error
+
+
+class _Refused(Exception):
+    """An answer to a download that is neither the file nor that there is none."""
 
 
 # What is on disk of a download, and what proves that the rest belongs to it.

@@ -87,16 +87,16 @@ def class_returns(job: Job, rows: Usable) -> tuple[float, ...]:
 
 def champion(
     job: Job, split: SplitFile, part: Part, labels: tuple[int, ...], directory: Path
-) -> tuple[Champion | None, tuple[str, ...]]:
-    """The active version on the same rows, from its own bytes; a note where it cannot hold its place."""
+) -> tuple[Champion | None, str]:
+    """The active version on the same rows, from its own bytes; or why it cannot hold its place."""
     file = job.champion
     if file is None:
-        return None, ()
+        return None, ""
     try:
         accuracy = _accuracy_of(file, job, split, part, labels=labels, scratch=directory / "champion.f32")
     except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it cannot hold its place
-        return None, (f"champion {file.version} could not be scored: {error}",)
-    return Champion(version=file.version, accuracy=accuracy), ()
+        return None, f"champion {file.version} could not be scored: {error}"
+    return Champion(version=file.version, accuracy=accuracy), ""
 
 
 def _trades(

@@ -47,6 +47,7 @@ def pooled(job: Job, directory: Path, result: Result, *, fit: Fit) -> Result:
                 validation_lift=known.validation_lift,
                 validation_effective_rows=known.validation_effective_rows,
                 champion=known.champion,
+                unscored=known.unscored,
                 draws=np.random.default_rng(job.seed),
                 earlier=tuple(earlier),
                 folds=len(walked),

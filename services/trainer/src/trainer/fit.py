@@ -29,14 +29,13 @@ from trainer.core.recipe import TargetType
 from trainer.evaluation import Evaluated, champion, class_returns, evaluate
 from trainer.evidence import pooled
 from trainer.export import ROWS_PER_KIND, Exported, export
-from trainer.job import ONNX, RESULT, UBJ, UNNUMBERED, Fitted, Job, Result, SplitName
+from trainer.job import ONNX, RESULT, SPLITS, UBJ, UNNUMBERED, Fitted, Job, Result, SplitName
 from trainer.model import Model, Recipe
 from trainer.reading import Layer, Rows, SplitFile, lay, open_split
 from trainer.scored_rows import ROWS, write_rows
 
 NICENESS = 10
 """Whoever trades on the same machine comes first."""
-SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -201,7 +200,7 @@ def _evidence(
 ) -> tuple[Evidence, tuple[str, ...]]:
     write_rows(directory / ROWS, found.scored)
     part = prepared.usable.test if found.source == "test" else prepared.usable.validation
-    rival, notes = champion(job, prepared.files[found.source], part, prepared.usable.labels, directory)
+    rival, unscored = champion(job, prepared.files[found.source], part, prepared.usable.labels, directory)
     validation = found.metrics["validation"]
     gathered = evidence(
         found.scored,
@@ -212,9 +211,10 @@ def _evidence(
         validation_lift=validation["accuracy"] - validation["baseline_accuracy"],
         validation_effective_rows=len(prepared.usable.validation) / prepared.usable.horizon_rows,
         champion=rival,
+        unscored=unscored,
         draws=rng,
     )
-    return gathered, notes
+    return gathered, (unscored,) if unscored else ()
 
 
 def _manifest(

@@ -17,6 +17,8 @@ UNNUMBERED = "v0"
 
 
 SplitName = Literal["train", "validation", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+"""In the order of time."""
 
 
 class ChampionFile(msgspec.Struct, frozen=True, kw_only=True):

@@ -27,7 +27,7 @@ from trainer.builds import BuildNotes
 from trainer.core.dataset import Rejection
 from trainer.datasets import Datasets
 from trainer.events import Event
-from trainer.job import ChampionFile, Fitted, Job, SplitName
+from trainer.job import SPLITS, ChampionFile, Fitted, Job
 from trainer.recipes import with_evidence
 from trainer.registration import Registration
 from trainer.retention import check_room
@@ -39,7 +39,6 @@ HEART_BEAT_S = 2.0
 """How often a lease is renewed, and how soon a cancelled fit is noticed, in seconds."""
 RETRY_PAUSE_S = 5.0
 """Pause before a broken-off fit is begun again, in seconds."""
-SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 _DIRECTORY = "training-"
 """Begins the name of a run's directory: beside ours the Feature Service may keep its own, which are not."""

@@ -185,6 +185,7 @@ def evidence(
     validation_lift: float,
     validation_effective_rows: float,
     champion: Champion | None,
+    unscored: str = "",
     draws: Draws,
     earlier: tuple[str, ...] = (),
     folds: int = 0,
@@ -213,6 +214,7 @@ def evidence(
         validation_lift=validation_lift,
         validation_effective_rows=validation_effective_rows,
         champion=champion,
+        unscored=unscored,
         earlier=earlier,
         folds=folds,
     )

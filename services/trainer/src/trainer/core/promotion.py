@@ -87,6 +87,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     validation_lift: float
     validation_effective_rows: float
     champion: Champion | None
+    unscored: str = ""
+    """Why there is no champion although a version is active."""
     earlier: tuple[str, ...] = ()
     """Versions of the same recipe whose rows are pooled, the newest first."""
     folds: int = 0
@@ -120,10 +122,11 @@ def judge(evidence: Evidence, rules: Rules) -> Decision:
         return against
     by_hand = rules.policy is Policy.MANUAL
     stands_in = "; validation stands in for the missing test" if evidence.source == "validation" else ""
+    alone = f"; held against no other: {evidence.unscored}" if evidence.unscored else ""
     return Decision(
         verdict="accepted",
         sentence=f"accepted by the {rules.policy} policy: {_figures(evidence)}, "
-        f"direction {_span(evidence.direction)}{stands_in}"
+        f"direction {_span(evidence.direction)}{stands_in}{alone}"
         + ("; it waits for an operator to activate it" if by_hand else ""),
         activate=not by_hand,
     )

@@ -1,8 +1,9 @@
 """What a latched position may send now: the next exit signal, nothing yet, or nothing more.
 
 One exit is in flight per symbol. One that is unanswered is issued again after a while with the live size, one
-that expired unsent at once. One that was filled never is: while the position does not show the fill, it is
-the view that is late.
+that expired unsent at once; after three in a row that came to nothing one a cooldown is tried. One that was
+filled never is: while the position does not show the fill, it is the view that is late. Targets and the age
+are paced besides; stops never.
 """
 
 from datetime import datetime, timedelta
@@ -13,12 +14,14 @@ from uuid import UUID
 import msgspec
 
 from common.core.exits.holds import Hold
-from common.core.exits.position import Tracked, View
-from common.core.exits.rules import ALL, Rules, closes_pct
+from common.core.exits.position import ALL, UNATTRIBUTED, Tracked, View
+from common.core.exits.rules import PACED, Rules, closes_pct
 
 OVERSHOOT = Decimal("1.000001")
 """Flooring amount / price to the lot must give the size, not one lot less; it stays below one lot."""
 AMOUNT_STEP = Decimal("0.00000001")
+PATIENCE = 3
+"""Exits in a row that may come to nothing before the pauses grow."""
 SMALLEST_AMOUNT = Decimal("0.01")
 """The Order Manager refuses less, quote currency."""
 
@@ -55,6 +58,12 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True):
 
     newest_exit: Flight | None = None
     newest_entry_at: datetime | None = None
+    published_exits: tuple[datetime, ...] = ()
+    """When the broker confirmed the exits of the last `Limits.rate_window`, oldest first; stops are not
+    counted."""
+    booked_size: Decimal | None = None
+    """What all our fills since the symbol was last flat bought and have not sold yet, unsigned base currency;
+    None: others opened a part of the position, or it is not known."""
 
 
 class Instrument(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +86,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     entry_gap: timedelta
     """Pause after a signal of another kind."""
     max_order_notional: Decimal
+    cooldown: timedelta = timedelta(0)
+    """Between two paced exits of a position that are not parts of one, and between tries after refusals."""
+    rate_limit: int | None = None
+    """Paced exits of a symbol in `rate_window`; None: any number."""
+    rate_window: timedelta = timedelta(minutes=1)
 
 
 class Issue(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,6 +103,8 @@ class Issue(msgspec.Struct, frozen=True, kw_only=True):
     size_to_close: Decimal
     price: Decimal
     amount_quote: Decimal
+    refusals: int = 0
+    """Exits in a row before this one that came to nothing."""
 
 
 class Wait(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,11 +131,19 @@ def dispatch(
     if tracked.latched_rule is None:
         return Wait(reason=Hold.NOT_LATCHED)
     flight = traffic.newest_exit
-    wait = _for_exit(tracked, flight, limits, now) or _for_entry(traffic, limits, now)
+    wait = (
+        _for_exit(tracked, flight, limits, now)
+        or _for_refusals(tracked, flight, limits, now)
+        or _for_pace(tracked, traffic, limits, now)
+        or _for_entry(traffic, limits, now)
+    )
     if wait is not None:
         return wait
+    live = _ours(tracked, traffic)
+    if not live:
+        return Wait(reason=Hold.NOTHING_BOOKED)
     price = tracked.last_price or tracked.entry_price
-    size_to_close = _size_to_close(tracked, rules, flight, instrument, price)
+    size_to_close = _size_to_close(tracked, rules, flight, live=live, price=price, instrument=instrument)
     if not size_to_close:
         return Done()
     size = part_of(size_to_close, price, instrument, limits.max_order_notional)
@@ -134,7 +158,21 @@ def dispatch(
         size_to_close=size_to_close,
         price=price,
         amount_quote=amount,
+        refusals=refusals(tracked, flight),
     )
+
+
+def refusals(tracked: Tracked, flight: Flight | None) -> int:
+    """How many exits of `tracked` in a row came to nothing, `flight`, the newest, included.
+
+    Rejected or cancelled without a fill, or unknown to everybody. One that filled anything ends the row, one
+    that was never sent is not in it.
+    """
+    if flight is None or flight.signal_id != tracked.exit_signal_id:
+        return tracked.refusals
+    if flight.filled_size or flight.answer is Answer.FILLED:
+        return 0
+    return tracked.refusals + (flight.answer in (Answer.REFUSED, Answer.NONE))
 
 
 def was_reopened(tracked: Tracked, view: View, flight: Flight | None) -> bool:
@@ -171,6 +209,7 @@ def _for_exit(tracked: Tracked, flight: Flight | None, limits: Limits, now: date
     if flight is None:
         return None
     due = flight.issued_at + limits.reissue
+    again = flight.signal_id == tracked.exit_signal_id and flight.rule == tracked.latched_rule
     is_ours = flight.signal_id == tracked.exit_signal_id
     if flight.answer is Answer.FILLED:
         if is_ours and not _shows_fill(tracked, flight):
@@ -180,9 +219,41 @@ def _for_exit(tracked: Tracked, flight: Flight | None, limits: Limits, now: date
     elif now < due and flight.answer is not Answer.REFUSED:
         return Wait(reason=Hold.EXIT_IN_FLIGHT, until=due)
     # Another rule than the refused one goes at once; the same again only in time.
-    elif now < due and is_ours and flight.rule == tracked.latched_rule:
+    elif now < due and again:
         return Wait(reason=Hold.EXIT_REFUSED, until=due)
     return None
+
+
+# Another rule than the one refused is one more try at once.
+def _for_refusals(tracked: Tracked, flight: Flight | None, limits: Limits, now: datetime) -> Wait | None:
+    if flight is None or flight.answer is Answer.EXPIRED or refusals(tracked, flight) < PATIENCE:
+        return None
+    free_at = flight.issued_at + limits.cooldown
+    if now < free_at and flight.rule == tracked.latched_rule:
+        return Wait(reason=Hold.EXITS_REFUSED_REPEATEDLY, until=free_at)
+    return None
+
+
+# What goes on with an exit, a further part of it or the same again, has cooled down with its beginning.
+def _for_pace(tracked: Tracked, traffic: Traffic, limits: Limits, now: datetime) -> Wait | None:
+    if tracked.latched_rule not in PACED:
+        return None
+    if tracked.last_exit_at is not None and not _goes_on(tracked, traffic.newest_exit):
+        cool_at = tracked.last_exit_at + limits.cooldown
+        if now < cool_at:
+            return Wait(reason=Hold.COOLING_DOWN, until=cool_at)
+    recent = [at for at in traffic.published_exits if at > now - limits.rate_window]
+    if limits.rate_limit is not None and len(recent) >= limits.rate_limit:
+        return Wait(reason=Hold.RATE_LIMITED, until=recent[-limits.rate_limit] + limits.rate_window)
+    return None
+
+
+def _goes_on(tracked: Tracked, flight: Flight | None) -> bool:
+    return (
+        flight is not None
+        and flight.signal_id == tracked.exit_signal_id
+        and (flight.rule, flight.stage) == (tracked.latched_rule, tracked.stage)
+    )
 
 
 def _for_entry(traffic: Traffic, limits: Limits, now: datetime) -> Wait | None:
@@ -200,19 +271,28 @@ def _shows_fill(tracked: Tracked, flight: Flight) -> bool:
     return is_newer and live != flight.live_size
 
 
-def _size_to_close(
-    tracked: Tracked, rules: Rules, flight: Flight | None, instrument: Instrument, price: Decimal
-) -> Decimal:
+# The position's view can be wrong; what our own fills bought is known, where nobody else had a part in it.
+def _ours(tracked: Tracked, traffic: Traffic) -> Decimal:
     live = abs(tracked.size)
+    if traffic.booked_size is None or tracked.strategy_id == UNATTRIBUTED:
+        return live
+    return min(live, max(traffic.booked_size, Decimal(0)))
+
+
+def _size_to_close(
+    tracked: Tracked,
+    rules: Rules,
+    flight: Flight | None,
+    *,
+    live: Decimal,
+    price: Decimal,
+    instrument: Instrument,
+) -> Decimal:
     share_pct = closes_pct(tracked.latched_rule or "", tracked.stage, rules)
     if share_pct >= ALL:
         return live
     minimum = instrument.minimum(price)
-    if (
-        flight is not None
-        and flight.signal_id == tracked.exit_signal_id
-        and (flight.rule, flight.stage) == (tracked.latched_rule, tracked.stage)
-    ):
+    if flight is not None and _goes_on(tracked, flight):
         wanted = flight.size_to_close - flight.filled_size
         if wanted < minimum:
             return Decimal(0)

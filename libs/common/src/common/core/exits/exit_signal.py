@@ -7,8 +7,7 @@ from typing import Any
 import msgspec
 
 from common.core.exits.dispatch import Issue
-from common.core.exits.position import Tracked
-from common.core.exits.rules import Verdict
+from common.core.exits.position import Tracked, Verdict
 from common.core.ids import exit_signal_id
 from common.messages import MarketSnapshot, TradingSignal
 

@@ -14,6 +14,9 @@ import msgspec
 
 UNATTRIBUTED = "unattributed"
 """Strategy of a lifecycle that no filled entry of ours opened."""
+ALL = Decimal(100)
+"""A whole position, in percent of its live size."""
+PERCENT = Decimal("0.01")
 
 
 class Side(StrEnum):
@@ -34,19 +37,23 @@ class Side(StrEnum):
 
     def moved(self, price: Decimal, pct: Decimal) -> Decimal:
         """`price` moved by `pct` percent to the position's good; negative: to its harm."""
-        return price * (100 + pct if self is Side.LONG else 100 - pct) / 100
+        return price * (ALL + pct if self is LONG else ALL - pct) * PERCENT
 
     def shifted(self, price: Decimal, distance: Decimal) -> Decimal:
         """`price` moved by `distance` in quote currency to the position's good."""
-        return price + distance if self is Side.LONG else price - distance
+        return price + distance if self is LONG else price - distance
 
     def is_better(self, price: Decimal, level: Decimal) -> bool:
         """Whether the position earns more at `price` than at `level`."""
-        return price > level if self is Side.LONG else price < level
+        return price > level if self is LONG else price < level
 
     def best(self, one: Decimal, other: Decimal) -> Decimal:
         """The price at which the position earns more."""
-        return max(one, other) if self is Side.LONG else min(one, other)
+        return max(one, other) if self is LONG else min(one, other)
+
+
+LONG = Side.LONG
+"""For the rules: to look a member up in its enum takes longer than all that is done with it."""
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +74,23 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     entry_price: Decimal | None
     """Quote currency; None: not known, the one we have stands."""
     seen_at: datetime
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What one rule says about one position at one price."""
+
+    rule: str
+    fires: bool
+    level: Decimal | None = None
+    """Price at which the rule fires, quote currency."""
+    pnl_pct: Decimal | None = None
+    held_s: float | None = None
+    close_pct: Decimal = ALL
+    """Share of the live size that the rule closes."""
+    stage: int | None = None
+    """The ladder stage that it reaches."""
+    fault: str | None = None
+    """Why the rule could not be evaluated."""
 
 
 class Tracked(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,11 +121,27 @@ class Tracked(msgspec.Struct, frozen=True, kw_only=True):
     last_price: Decimal | None = None
     last_evaluated_at: datetime | None = None
     """Of the newest price that the rules were evaluated with."""
+    price_source: str | None = None
+    best_pnl_pct: Decimal | None = None
+    stop_price: Decimal | None = None
+    """The tightest stop of this life, whichever rule set it; no setting loosens it."""
+    rules_version: str | None = None
+    """Of the rule set that was evaluated last."""
+    verdicts: tuple[Verdict, ...] | None = None
+    """What every rule said of the newest price."""
+    refusals: int = 0
+    """Exits in a row that came to nothing."""
+    last_exit_at: datetime | None = None
+    """When the broker confirmed the newest exit."""
+    close_requested_at: datetime | None = None
+    """When an operator asked for the close; with it who and why."""
+    close_actor: str | None = None
+    close_reason: str | None = None
 
     def pnl_pct(self, price: Decimal) -> Decimal:
         """Gross, unlevered profit in percent of the entry."""
         ratio = price / self.entry_price
-        return (ratio - 1 if self.side is Side.LONG else 1 - ratio) * 100
+        return (ratio - 1 if self.side is LONG else 1 - ratio) * ALL
 
 
 class Opening(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,7 +180,8 @@ def opened(view: View, entry_price: Decimal, opening: Opening) -> Tracked:
 def resized(tracked: Tracked, view: View) -> Tracked:
     """The lifecycle with the size and entry of `view`; an older view changes nothing.
 
-    The peak stays only while it is on the right side of the entry.
+    The peak stays only while it is on the right side of the entry; the tightest stop goes along with an entry
+    that was averaged to the position's harm, or the new size would be stopped at once.
     """
     if is_outdated(tracked, view):
         return tracked
@@ -148,7 +189,15 @@ def resized(tracked: Tracked, view: View) -> Tracked:
     return msgspec.structs.replace(
         tracked,
         size=view.size,
+        stop_price=_moved_stop(tracked, entry),
         entry_price=entry,
         peak_price=tracked.side.best(tracked.peak_price, entry),
         newest_event_at=view.seen_at,
     )
+
+
+def _moved_stop(tracked: Tracked, entry_price: Decimal) -> Decimal | None:
+    if tracked.stop_price is None or entry_price == tracked.entry_price:
+        return tracked.stop_price
+    moved = tracked.stop_price * entry_price / tracked.entry_price
+    return tracked.stop_price if tracked.side.is_better(moved, tracked.stop_price) else moved

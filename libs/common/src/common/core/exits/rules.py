@@ -4,21 +4,38 @@ Each rule looks at one position and answers with a `Verdict`, firing or not. All
 that fire the highest `PRIORITY` wins. Percentages as 3.0 = 3 %, compared as price levels in Decimal: a float
 would miss exact stops. A price of None (nothing usable is known) fires no rule that needs one.
 
-A rule is added as one function, its place in `RULES` and its priority.
+A rule is added as one function, its place in `RULES` and its priority; a price evaluates them all.
 """
 
+import hashlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 import msgspec
 
-from common.core.exits.position import Tracked
+from common.core.exits.position import ALL, LONG, Tracked, Verdict
 
-PRIORITY = {"stop_loss": 20, "trailing_stop": 15, "take_profit": 10, "max_hold": 5, "decaying_target": 5}
+OPERATOR = "operator"
+"""The rule of a close that somebody asked for."""
+
+PRIORITY = {
+    OPERATOR: 30,
+    "stop_loss": 20,
+    "kept_stop": 18,
+    "trailing_stop": 15,
+    "take_profit": 10,
+    "max_hold": 5,
+    "decaying_target": 5,
+}
 """Of the rules that fire the highest wins, of equals the first."""
+PACED = frozenset({"take_profit", "max_hold", "decaying_target"})
+"""Rules that are debounced, rate limited and cooled down; the others never wait."""
+STOPS = frozenset({"stop_loss", "kept_stop", "trailing_stop"})
+"""Rules whose tightest level a position remembers."""
 
-ALL = Decimal(100)
+VERSION_LENGTH = 12
+MICROSECOND = timedelta(microseconds=1)
 DECAY_STARTS = timedelta(hours=1)
 """Before this age a position has no time target."""
 SMALLEST_TARGET_SHARE = Decimal("0.1")
@@ -71,23 +88,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     trailing_stop: TrailingStop | None = None
     take_profit: TakeProfit | None = None
     time_limit: TimeLimit | None = None
-
-
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What one rule says about one position at one price."""
-
-    rule: str
-    fires: bool
-    level: Decimal | None = None
-    """Price at which the rule fires, quote currency."""
-    pnl_pct: Decimal | None = None
-    held_s: float | None = None
-    close_pct: Decimal = ALL
-    """Share of the live size that the rule closes."""
-    stage: int | None = None
-    """The ladder stage that it reaches."""
-    fault: str | None = None
-    """Why the rule could not be evaluated."""
+    version: str | None = None
+    """Names a whole rule set, see `whole`; None: a part of one, of which a position remembers nothing."""
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,30 +98,44 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     tracked: Tracked
     price: Decimal | None
     now: datetime
+    pnl_pct: Decimal | None
+    """At this price."""
 
     def has_fallen_to(self, level: Decimal) -> bool:
         """Whether the price is at `level` or worse."""
-        return self.price is not None and not self.tracked.side.is_better(self.price, level)
+        if self.price is None:
+            return False
+        return self.price <= level if self.tracked.side is LONG else self.price >= level
 
     def has_passed(self, level: Decimal) -> bool:
         """Whether the price is better than `level`."""
-        return self.price is not None and self.tracked.side.is_better(self.price, level)
+        if self.price is None:
+            return False
+        return self.price > level if self.tracked.side is LONG else self.price < level
 
     def has_reached(self, level: Decimal) -> bool:
         """Whether the price is at `level` or better."""
-        return self.price is not None and not self.tracked.side.is_better(level, self.price)
+        return self.price is not None and (self.price == level or self.has_passed(level))
 
     def held(self) -> timedelta:
         """Age of the position."""
         return self.now - self.tracked.opened_at
 
-    def verdict(self, rule: str, level: Decimal | None, *, fires: bool) -> Verdict:
-        """What `rule` says, with the profit at this price."""
-        pnl_pct = None if self.price is None else self.tracked.pnl_pct(self.price)
-        return Verdict(rule=rule, fires=fires, level=level, pnl_pct=pnl_pct)
-
 
 Rule = Callable[[Look, Rules], Verdict | None]
+
+
+def look_at(tracked: Tracked, price: Decimal | None, now: datetime) -> Look:
+    """`tracked` at `price`, with the profit that this is."""
+    pnl_pct = None if price is None else tracked.pnl_pct(price)
+    return Look(tracked=tracked, price=price, now=now, pnl_pct=pnl_pct)
+
+
+def whole(rules: Rules) -> Rules:
+    """`rules` as all that holds for a position: with their version, so that positions remember them."""
+    bare = msgspec.structs.replace(rules, version=None)
+    digest = hashlib.sha256(msgspec.json.encode(bare)).hexdigest()
+    return msgspec.structs.replace(bare, version=digest[:VERSION_LENGTH])
 
 
 def verdicts(look: Look, rules: Rules) -> tuple[Verdict, ...]:
@@ -137,16 +153,20 @@ def verdicts(look: Look, rules: Rules) -> tuple[Verdict, ...]:
 
 def winner(of: tuple[Verdict, ...]) -> Verdict | None:
     """The verdict to act on, or None where no rule fires."""
-    return max((verdict for verdict in of if verdict.fires), key=_priority, default=None)
+    best = None
+    for verdict in of:
+        if verdict.fires and (best is None or PRIORITY[verdict.rule] > PRIORITY[best.rule]):
+            best = verdict
+    return best
 
 
-def has_armed(tracked: Tracked, rules: Rules) -> bool:
-    """Whether the trailing stop follows, now that `tracked` holds the newest peak."""
+def has_armed(tracked: Tracked, peak_price: Decimal, rules: Rules) -> bool:
+    """Whether a best price of `peak_price` is enough for the trailing stop to follow."""
     rule = rules.trailing_stop
-    if tracked.armed or rule is None:
-        return tracked.armed
+    if rule is None:
+        return False
     activation = tracked.side.moved(tracked.entry_price, rule.activation_pct)
-    return not tracked.side.is_better(activation, tracked.peak_price)
+    return not tracked.side.is_better(activation, peak_price)
 
 
 def closes_pct(rule: str, stage: int, rules: Rules) -> Decimal:
@@ -157,29 +177,48 @@ def closes_pct(rule: str, stage: int, rules: Rules) -> Decimal:
     return ladder[stage - 1].close_pct if 0 < stage <= len(ladder) else ALL
 
 
+def tightest_stop(tracked: Tracked, found: tuple[Verdict, ...]) -> Decimal | None:
+    """The tightest stop that `tracked` ever had, now that `found` are the newest verdicts."""
+    stop = tracked.stop_price
+    for verdict in found:
+        if verdict.rule in STOPS and verdict.level is not None:
+            stop = verdict.level if stop is None else tracked.side.best(stop, verdict.level)
+    return stop
+
+
+def operator(look: Look, _: Rules) -> Verdict | None:
+    """Fires once an operator asked for the close, whatever the price, known or not."""
+    if look.tracked.close_requested_at is None:
+        return None
+    return Verdict(rule=OPERATOR, fires=True, pnl_pct=look.pnl_pct)
+
+
 def stop_loss(look: Look, rules: Rules) -> Verdict | None:
     """Fires at the stop or beyond it."""
-    rule, tracked = rules.stop_loss, look.tracked
-    if rule is None:
+    level = _loss_level(look.tracked, rules)
+    if level is None:
         return None
-    level = tracked.side.moved(tracked.entry_price, -rule.loss_pct)
-    if rule.loss_quote is not None:
-        absolute = tracked.side.shifted(tracked.entry_price, -rule.loss_quote / abs(tracked.size))
-        level = tracked.side.best(level, absolute)
-    return look.verdict("stop_loss", level, fires=look.has_fallen_to(level))
+    return Verdict(rule="stop_loss", fires=look.has_fallen_to(level), level=level, pnl_pct=look.pnl_pct)
+
+
+def kept_stop(look: Look, rules: Rules) -> Verdict | None:
+    """Fires at the tightest stop of this life, where the present rules have none as tight; else is silent."""
+    tracked, kept = look.tracked, look.tracked.stop_price
+    if kept is None or rules.version is None or not look.has_fallen_to(kept):
+        return None
+    for level in (_loss_level(tracked, rules), _trailing_level(tracked, rules)):
+        if level is not None and not tracked.side.is_better(kept, level):
+            return None
+    return Verdict(rule="kept_stop", fires=True, level=kept, pnl_pct=look.pnl_pct)
 
 
 def trailing_stop(look: Look, rules: Rules) -> Verdict | None:
     """Fires once the price has come back `distance_pct` from its best, when armed."""
-    rule, tracked = rules.trailing_stop, look.tracked
-    if rule is None:
+    if rules.trailing_stop is None:
         return None
-    if not tracked.armed:
-        return look.verdict("trailing_stop", None, fires=False)
-    level = tracked.side.moved(tracked.peak_price, -rule.distance_pct)
-    if rule.lock_in_pct is not None:
-        level = tracked.side.best(level, tracked.side.moved(tracked.entry_price, rule.lock_in_pct))
-    return look.verdict("trailing_stop", level, fires=look.has_fallen_to(level))
+    level = _trailing_level(look.tracked, rules)
+    fires = level is not None and look.has_fallen_to(level)
+    return Verdict(rule="trailing_stop", fires=fires, level=level, pnl_pct=look.pnl_pct)
 
 
 def take_profit(look: Look, rules: Rules) -> Verdict | None:
@@ -191,13 +230,19 @@ def take_profit(look: Look, rules: Rules) -> Verdict | None:
     if rule.profit_quote is not None and tracked.stage < beyond:
         level = tracked.side.shifted(tracked.entry_price, rule.profit_quote / abs(tracked.size))
         if look.has_passed(level):
-            return msgspec.structs.replace(look.verdict("take_profit", level, fires=True), stage=beyond)
+            return Verdict(rule="take_profit", fires=True, level=level, pnl_pct=look.pnl_pct, stage=beyond)
     if tracked.stage >= len(rule.ladder):
-        return look.verdict("take_profit", None, fires=False)
+        return Verdict(rule="take_profit", fires=False, pnl_pct=look.pnl_pct)
     stage = rule.ladder[tracked.stage]
     level = tracked.side.moved(tracked.entry_price, stage.profit_pct)
-    verdict = look.verdict("take_profit", level, fires=look.has_passed(level))
-    return msgspec.structs.replace(verdict, close_pct=stage.close_pct, stage=tracked.stage + 1)
+    return Verdict(
+        rule="take_profit",
+        fires=look.has_passed(level),
+        level=level,
+        pnl_pct=look.pnl_pct,
+        close_pct=stage.close_pct,
+        stage=tracked.stage + 1,
+    )
 
 
 def max_hold(look: Look, rules: Rules) -> Verdict | None:
@@ -205,34 +250,60 @@ def max_hold(look: Look, rules: Rules) -> Verdict | None:
     rule = rules.time_limit
     if rule is None:
         return None
-    verdict = look.verdict("max_hold", None, fires=look.held() >= rule.max_hold)
-    return msgspec.structs.replace(verdict, held_s=look.held().total_seconds())
+    held = look.held()
+    fires = held >= rule.max_hold
+    return Verdict(rule="max_hold", fires=fires, pnl_pct=look.pnl_pct, held_s=held.total_seconds())
 
 
 def decaying_target(look: Look, rules: Rules) -> Verdict | None:
-    """Fires at a profit that shrinks with age, down to a tenth, from an hour on."""
+    """Fires at a profit that shrinks with age, down to a tenth; before DECAY_STARTS there is none."""
     rule = rules.time_limit
     if rule is None:
         return None
-    microsecond = timedelta(microseconds=1)
-    left = Decimal((rule.max_hold - look.held()) // microsecond) / (rule.max_hold // microsecond)
+    held = look.held()
+    if held < DECAY_STARTS:
+        return Verdict(rule="decaying_target", fires=False, pnl_pct=look.pnl_pct, held_s=held.total_seconds())
+    left = Decimal((rule.max_hold - held) // MICROSECOND) / (rule.max_hold // MICROSECOND)
     target_pct = rule.profit_target_pct * max(left, SMALLEST_TARGET_SHARE)
     level = look.tracked.side.moved(look.tracked.entry_price, target_pct)
-    verdict = look.verdict(
-        "decaying_target", level, fires=look.held() >= DECAY_STARTS and look.has_reached(level)
+    return Verdict(
+        rule="decaying_target",
+        fires=look.has_reached(level),
+        level=level,
+        pnl_pct=look.pnl_pct,
+        held_s=held.total_seconds(),
     )
-    return msgspec.structs.replace(verdict, held_s=look.held().total_seconds())
 
 
 RULES: dict[str, Rule] = {
+    OPERATOR: operator,
     "stop_loss": stop_loss,
+    "kept_stop": kept_stop,
     "trailing_stop": trailing_stop,
     "take_profit": take_profit,
     "max_hold": max_hold,
     "decaying_target": decaying_target,
 }
-"""In order of evaluation: the stop loss first."""
+"""In order of evaluation: what protects money first."""
 
 
-def _priority(verdict: Verdict) -> int:
-    return PRIORITY[verdict.rule]
+def _loss_level(tracked: Tracked, rules: Rules) -> Decimal | None:
+    rule = rules.stop_loss
+    if rule is None:
+        return None
+    level = tracked.side.moved(tracked.entry_price, -rule.loss_pct)
+    if rule.loss_quote is None:
+        return level
+    return tracked.side.best(
+        level, tracked.side.shifted(tracked.entry_price, -rule.loss_quote / abs(tracked.size))
+    )
+
+
+def _trailing_level(tracked: Tracked, rules: Rules) -> Decimal | None:
+    rule = rules.trailing_stop
+    if rule is None or not tracked.armed:
+        return None
+    level = tracked.side.moved(tracked.peak_price, -rule.distance_pct)
+    if rule.lock_in_pct is None:
+        return level
+    return tracked.side.best(level, tracked.side.moved(tracked.entry_price, rule.lock_in_pct))

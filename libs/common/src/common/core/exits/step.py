@@ -1,13 +1,20 @@
 """One price against one position: what it changes, what every rule says, what is decided."""
 
 from datetime import datetime, timedelta
-from decimal import Decimal
 
 import msgspec
 
 from common.core.exits.holds import Hold
-from common.core.exits.position import Price, Tracked
-from common.core.exits.rules import PRIORITY, Look, Rules, Verdict, closes_pct, has_armed, verdicts, winner
+from common.core.exits.position import ALL, Price, Tracked, Verdict
+from common.core.exits.rules import (
+    PRIORITY,
+    Rules,
+    has_armed,
+    look_at,
+    tightest_stop,
+    verdicts,
+    winner,
+)
 
 FUTURE_TOLERANCE = timedelta(seconds=2)
 """How far the clocks of two machines may differ."""
@@ -23,22 +30,35 @@ Decision = Exit | Hold
 Step = tuple[Tracked, tuple[Verdict, ...], Decision]
 
 
-def step(tracked: Tracked, price: Price, rules: Rules, now: datetime, max_age: timedelta) -> Step:
-    """The position after `price`, what all rules say, and the decision.
+def step(
+    tracked: Tracked,
+    price: Price,
+    rules: Rules,
+    now: datetime,
+    max_age: timedelta,
+    *,
+    waiting: frozenset[str] = frozenset(),
+) -> Step:
+    """The position after `price`, what all rules say, and the decision; a rule of `waiting` decides nothing.
 
-    A price that cannot be used leaves the position as it is; only the clock can then close it.
+    A price that cannot be used leaves the position as it is; only the clock, or an operator, can then close
+    it. Under a whole rule set the position also remembers its tightest stop and the verdicts.
     """
     unusable = _unusable(tracked, price, now, max_age)
-    if unusable is Hold.OLDER_PRICE:
-        return tracked, (), unusable
     if unusable is None:
         tracked = _moved(tracked, price, rules)
-    found = verdicts(Look(tracked=tracked, price=None if unusable else price.value, now=now), rules)
+    elif unusable is Hold.OLDER_PRICE:
+        return tracked, (), unusable
+    found = verdicts(look_at(tracked, None if unusable else price.value, now), rules)
     best = winner(found)
+    if rules.version is not None and (unusable is None or best is not None):
+        tracked = _recorded(tracked, found, rules)
     if best is None:
         return tracked, found, unusable or Hold.NO_RULE_FIRES
-    if not _outweighs_latch(best, tracked, rules):
+    if not _outweighs_latch(best, tracked):
         return tracked, found, Hold.LATCHED
+    if best.rule in waiting:
+        return tracked, found, Hold.DEBOUNCED
     return _latched(tracked, best, now), found, Exit(verdict=best)
 
 
@@ -55,21 +75,35 @@ def _unusable(tracked: Tracked, price: Price, now: datetime, max_age: timedelta)
 
 
 def _moved(tracked: Tracked, price: Price, rules: Rules) -> Tracked:
-    value = price.value or Decimal(0)
-    moved = msgspec.structs.replace(
+    value = price.value
+    assert value is not None
+    peak, best_pnl_pct = tracked.peak_price, tracked.best_pnl_pct
+    if best_pnl_pct is None or tracked.side.is_better(value, peak):
+        peak = tracked.side.best(peak, value)
+        pnl_pct = tracked.pnl_pct(peak)
+        best_pnl_pct = pnl_pct if best_pnl_pct is None else max(best_pnl_pct, pnl_pct)
+    return msgspec.structs.replace(
         tracked,
-        peak_price=tracked.side.best(tracked.peak_price, value),
+        peak_price=peak,
+        best_pnl_pct=best_pnl_pct,
+        armed=tracked.armed or has_armed(tracked, peak, rules),
         last_price=value,
         last_evaluated_at=price.seen_at,
+        price_source=price.source,
     )
-    return msgspec.structs.replace(moved, armed=has_armed(moved, rules))
 
 
-def _outweighs_latch(best: Verdict, tracked: Tracked, rules: Rules) -> bool:
-    if tracked.latched_rule is None:
+def _recorded(tracked: Tracked, found: tuple[Verdict, ...], rules: Rules) -> Tracked:
+    return msgspec.structs.replace(
+        tracked, stop_price=tightest_stop(tracked, found), rules_version=rules.version, verdicts=found
+    )
+
+
+# A rule that is no more outweighs nothing; a part of a position never replaces the whole of it.
+def _outweighs_latch(best: Verdict, tracked: Tracked) -> bool:
+    if tracked.latched_rule not in PRIORITY:
         return True
-    closing = closes_pct(tracked.latched_rule, tracked.stage, rules)
-    return PRIORITY[best.rule] > PRIORITY.get(tracked.latched_rule, 0) and best.close_pct >= closing
+    return PRIORITY[best.rule] > PRIORITY[tracked.latched_rule] and best.close_pct >= ALL
 
 
 def _latched(tracked: Tracked, best: Verdict, now: datetime) -> Tracked:

@@ -1,0 +1,64 @@
+"""Position updates that could not be used: kept whole, skipped, and made up for by asking."""
+
+import re
+from typing import Any
+
+import msgspec
+from faststream.message import StreamMessage
+from sqlalchemy import insert
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from common import tracing
+from common.errors import TryAgain
+from common.messages import PositionUpdated
+from common.tables import failed_position_updates
+
+LONGEST_BODY = 1_000_000
+"""Characters that are kept of a body."""
+
+_ASSET = re.compile(rb'"asset"\s*:\s*"([A-Za-z0-9]{4,20})"')
+_decoder = msgspec.json.Decoder(PositionUpdated)
+
+
+class Heard(msgspec.Struct, frozen=True, kw_only=True):
+    """A message of the queue: the update in it, or why there is none."""
+
+    body: bytes
+    update: PositionUpdated | None
+    fault: str | None = None
+    symbol: str | None = None
+    """Whose position it was about, as far as that can be read."""
+
+
+async def hear(message: StreamMessage[Any]) -> Heard:
+    """The decoder of the subscriber: it never fails."""
+    return read(message.body)
+
+
+def read(body: bytes) -> Heard:
+    """What a body says; an update needs asset, size and timestamp."""
+    try:
+        update = _decoder.decode(body)
+    except msgspec.DecodeError as error:
+        asset = _ASSET.search(body)
+        symbol = asset[1].decode().upper() if asset else None
+        return Heard(body=body, update=None, fault=f"{type(error).__name__}: {error}", symbol=symbol)
+    return Heard(body=body, update=update, symbol=update.symbol)
+
+
+async def store(engine: AsyncEngine, heard: Heard, reason: str) -> None:
+    """The message stands in failed_position_updates with what went wrong.
+
+    Raises TryAgain while the database does not answer.
+    """
+    kept = heard.body.decode(errors="backslashreplace").replace("\x00", "\\x00")[:LONGEST_BODY]
+    try:
+        async with engine.begin() as connection:
+            await connection.execute(
+                insert(failed_position_updates).values(
+                    symbol=heard.symbol, body=kept, reason=reason, trace_id=tracing.current()
+                )
+            )
+    except (SQLAlchemyError, OSError, TimeoutError) as error:
+        raise TryAgain(f"database: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,117 @@
+"""How many positions one core evaluates a second: `python -m tests.benchmarks.exits`.
+
+The processor time of `step` alone, best of several rounds, so that other work on the machine counts little.
+The ratios to two floors of the same run can be compared between machines: one comparison of Decimals, which
+no rule can do without, and one exact profit.
+"""
+
+import functools
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+import msgspec
+
+from common.core.exits.position import Opening, Price, Tracked, View, opened
+from common.core.exits.rules import Rules, Stage, StopLoss, TakeProfit, TimeLimit, TrailingStop, whole
+from common.core.exits.step import step
+
+ROUNDS = 7
+POSITIONS = 200
+PRICES = 100
+GOAL_PER_S = 200_000
+START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+MAX_AGE = timedelta(seconds=60)
+
+STOP = StopLoss(loss_pct=Decimal(2))
+TARGET = TakeProfit(ladder=(Stage(profit_pct=Decimal(3), close_pct=Decimal(100)),))
+TRAIL = TrailingStop(activation_pct=Decimal(1), distance_pct=Decimal("0.9"))
+AGE = TimeLimit(max_hold=timedelta(hours=24), profit_target_pct=Decimal(5))
+
+SETS = {
+    "the defaults: stop loss, take profit": whole(Rules(stop_loss=STOP, take_profit=TARGET)),
+    "and a trailing stop, armed": whole(Rules(stop_loss=STOP, take_profit=TARGET, trailing_stop=TRAIL)),
+    "and time, after its first hour": whole(
+        Rules(stop_loss=STOP, take_profit=TARGET, trailing_stop=TRAIL, time_limit=AGE)
+    ),
+}
+
+
+def main() -> None:
+    """Prints evaluations a second for each rule set, and the floors."""
+    comparison = _best(_compare)
+    profit = _best(_gain)
+    print(f"exits, pure evaluation: {POSITIONS} positions, {PRICES} prices each, best of {ROUNDS} rounds")
+    for name, rules in SETS.items():
+        per_s = _best(functools.partial(_evaluate, rules))
+        print(
+            f"  {per_s:>10,.0f}/s  {name} ({per_s / GOAL_PER_S:.2f} of {GOAL_PER_S:,}/s; one takes "
+            f"{comparison / per_s:.0f} comparisons, {profit / per_s:.1f} profits)"
+        )
+    print(f"  {profit:>10,.0f}/s  floor: one exact profit in percent")
+    print(f"  {comparison:>10,.0f}/s  floor: one comparison of two Decimals")
+
+
+def _best(work: Callable[[], int]) -> float:
+    return max(_per_second(work) for _ in range(ROUNDS))
+
+
+def _per_second(work: Callable[[], int]) -> float:
+    began = time.process_time()
+    done = work()
+    return done / (time.process_time() - began)
+
+
+def _evaluate(rules: Rules) -> int:
+    positions = [_position(number) for number in range(POSITIONS)]
+    for second in range(PRICES):
+        now = START + timedelta(hours=2, seconds=second)
+        for number, position in enumerate(positions):
+            positions[number], _, _ = step(position, _price(second, number, now), rules, now, MAX_AGE)
+    if any(position.latched_rule for position in positions):
+        raise AssertionError("prices were chosen that fire no rule")
+    return POSITIONS * PRICES
+
+
+def _compare() -> int:
+    level = Decimal("98.0")
+    fallen = sum(price.value <= level for price in _SEEN for _ in range(20) if price.value)
+    if fallen:
+        raise AssertionError("no price is that low")
+    return len(_SEEN) * 20
+
+
+def _gain() -> int:
+    position = _position(0)
+    for price in _SEEN:
+        position.pnl_pct(price.value or Decimal(1))
+    return len(_SEEN)
+
+
+def _position(number: int) -> Tracked:
+    view = View(
+        symbol="BTCUSDT",
+        size=Decimal(1 if number % 2 else -1),
+        entry_price=Decimal(100),
+        seen_at=START,
+    )
+    opening = Opening(lifecycle_id=UUID(int=number), strategy_id="default", opened_at=START)
+    position = opened(view, Decimal(100), opening)
+    best = position.side.moved(position.entry_price, Decimal(2))
+    return msgspec.structs.replace(position, peak_price=best)
+
+
+# Between the armed trailing stop and the peak, on the good side of the entry.
+def _price(second: int, number: int, now: datetime) -> Price:
+    gain = _GAINS[(second + number) % len(_GAINS)]
+    value = 100 + gain if number % 2 else 100 - gain
+    return Price(value=value, seen_at=now, source="price_seen")
+
+
+_GAINS = [Decimal(points) / 100 for points in range(130, 190)]
+_SEEN = [_price(second, 1, START) for second in range(5_000)]
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.exit_strategy.book import hold_for, long, looked, rules, short, sl, tp, trail
+
+from common.core.exits.rule_sets import strictest, warnings
+from common.core.exits.rules import Rules, Stage, whole
+from common.core.exits.step import Exit
+
+
+def test_the_strictest_rules_have_the_tightest_stop_the_lowest_target_and_the_least_age():
+    one = rules(sl(2), tp((3, 50), (5, 100)), trail(2, 1), hold_for(24, 1))
+    other = rules(sl(1, loss_quote=Decimal(50)), tp((4, 100)), trail(3, "0.5", "0.2"), hold_for(48, "0.5"))
+
+    both = strictest([one, other])
+
+    assert (both.stop_loss.loss_pct, both.stop_loss.loss_quote) == (1, 50)
+    assert both.trailing_stop == trail(2, "0.5", "0.2")["trailing_stop"]
+    assert both.take_profit.ladder == (Stage(profit_pct=Decimal(3), close_pct=Decimal(100)),)
+    assert (both.time_limit.max_hold, both.time_limit.profit_target_pct) == (
+        timedelta(hours=24),
+        Decimal("0.5"),
+    )
+
+
+def test_a_rule_that_one_strategy_has_is_a_rule_of_the_strictest():
+    both = strictest([rules(sl(2)), rules(trail(2, 1)), Rules()])
+
+    assert (both.stop_loss.loss_pct, both.trailing_stop.distance_pct) == (2, 1)
+    assert (both.take_profit, both.time_limit) == (None, None)
+
+
+def test_strategies_that_agree_keep_their_ladder_and_their_version():
+    of = whole(rules(sl(2), tp((3, 50), (5, 100))))
+
+    assert strictest([of, of]) == of
+
+
+def test_there_is_no_strictest_of_nothing():
+    with pytest.raises(ValueError, match="no rules"):
+        strictest([])
+
+
+percents = st.decimals("0.1", "8", places=1)
+sets = st.builds(
+    lambda stop, target, activation, distance: rules(
+        sl(stop), tp((target, 100)), trail(activation, distance)
+    ),
+    percents,
+    percents,
+    percents,
+    percents,
+)
+
+
+@given(st.lists(sets, min_size=1, max_size=3), st.lists(st.decimals("90", "110", places=1), max_size=8))
+def test_the_strictest_rules_close_no_later_than_any_of_their_sets(several, stream):
+    both = strictest(several)
+    for make in (long, short):
+        watched, position = [make() for _ in several], make()
+        for value in stream:
+            position, _, decision = looked(position, value, both)
+            found = [looked(each, value, of) for each, of in zip(watched, several, strict=True)]
+            watched = [after for after, _, _ in found]
+            if isinstance(decision, Exit):
+                break
+            assert not any(isinstance(said, Exit) for _, _, said in found)
+
+
+WARNED = {
+    "the defaults": (rules(sl(2), tp((3, 100))), []),
+    "all at sensible values": (rules(sl(2), tp((5, 100)), trail(2, 1), hold_for(24, 1)), []),
+    "distance not below activation": (rules(trail(1, 1)), ["TRAILING_STOP_DISTANCE_PCT 1"]),
+    "target not above activation": (rules(tp((2, 100)), trail(2, 1)), ["the trailing stop will never fire"]),
+    "only the closing stage counts": (rules(tp((1, 50), (4, 100)), trail(2, 1)), []),
+    "a stage after the last": (rules(tp((3, 100), (5, 100))), ["its later stages will never fire"]),
+    "lock-in above activation": (rules(trail(2, 1, 3)), ["closes as soon as it arms"]),
+    "lock-in below the first stop": (rules(trail(2, 1, "0.5")), ["will never be the stop"]),
+    "lock-in that counts": (rules(trail(2, 3, "0.5")), []),
+    "an age within the first hour": (rules(hold_for(1, 1)), ["PROFIT_TARGET_PCT will never fire"]),
+    "a time target above the target": (rules(tp((1, 100)), hold_for(24, 20)), ["will never fire"]),
+    "a stop at the entry": (rules(sl(0)), ["STOP_LOSS_THRESHOLD_PCT is 0"]),
+    "a target at the entry": (rules(tp((0, 100))), ["MODEL_SERVICE_TAKE_PROFIT_PCT is 0"]),
+}
+
+
+@pytest.mark.parametrize("name", WARNED)
+def test_what_will_never_fire_is_said_in_one_sentence(name):
+    of, expected = WARNED[name]
+
+    found = warnings(of)
+
+    assert len(found) == len(expected), found
+    assert all(part in sentence for part, sentence in zip(expected, found, strict=True))
+
+
+def test_a_version_names_the_rules_and_nothing_else():
+    assert whole(rules(sl(2))).version == whole(whole(rules(sl(2)))).version
+    assert whole(rules(sl(2))).version != whole(rules(sl(3))).version
+    assert len(whole(Rules()).version) == 12
