@@ -40,7 +40,7 @@ async def engine(settings):
     await one.dispose()
 
 
-async def versions(engine, settings, count, strategy_id="momentum"):
+async def versions(engine, settings, count, strategy_id="momentum", symbol=None, hours=0):
     """So many versions with files, the last one the newest."""
     names = []
     for number in range(count):
@@ -51,13 +51,13 @@ async def versions(engine, settings, count, strategy_id="momentum"):
                 strategy_id=strategy_id,
                 model_type="xgboost",
                 sha256="ab" * 32,
-                trained_at=TRAINED_AT + timedelta(hours=number),
+                trained_at=TRAINED_AT + timedelta(hours=hours + number),
                 training_duration_seconds=1,
                 training_dataset_size=1000,
-                training_config={},
+                training_config={"recipe": {"strategy_id": strategy_id, "symbol": symbol}} if symbol else {},
                 verdict="accepted",
                 verdict_sentence="accepted",
-                evidence={"lift": 0.1},
+                evidence={"lift": 0.1, "source": "test"},
                 run_id=uuid4(),
             )
             await registry.add(connection, new, [])
@@ -95,6 +95,16 @@ async def test_the_newest_the_active_and_those_to_go_back_to_are_kept(engine, se
     assert [await fate(engine, name) for name in (names[1], names[2])] == ["deleted", None]
     async with engine.connect() as connection:
         assert (await registry.find(connection, names[1])).evidence["lift"] == 0.1
+
+
+async def test_what_the_next_version_is_judged_with_is_kept_whatever_else_was_trained_since(engine, settings):
+    settings = settings.model_copy(update={"model_promotion_evidence_runs": 3})
+    bitcoin = await versions(engine, settings, 5, symbol="BTCUSDT")
+    ether = await versions(engine, settings, 5, symbol="ETHUSDT", hours=5)
+
+    await Retention(settings, engine).tick()
+
+    assert kept(settings) == {*bitcoin[2:], *ether[2:]}
 
 
 async def serving(engine, version):

@@ -158,8 +158,8 @@ class Ready(Moment):
         await super().prepare()
         await self.rows.execute(
             "INSERT INTO training_runs (run_id, strategy_id, symbol, trigger, priority, state, lease_until,"
-            " trace_id) VALUES (gen_random_uuid(), 'momentum', 'ETHUSDT', 'manual', 'HIGH', 'running',"
-            " now() + interval '1 h', 'elsewhere')"
+            " trace_id, progress) VALUES (gen_random_uuid(), 'momentum', 'ETHUSDT', 'manual', 'HIGH',"
+            """ 'running', now() + interval '1 h', 'elsewhere', '{"stage": "fit"}')"""
         )
 
     async def reached(self):

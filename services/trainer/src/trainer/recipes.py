@@ -1,11 +1,12 @@
 """What makes two runs the same recipe, and which earlier versions of it may speak for a new one."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 from sqlalchemy import cast, select
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from common.model_registry import has_files
 from common.tables import model_versions
@@ -29,29 +30,36 @@ def recipe_of(job: Job) -> dict[str, Any]:
 
 
 async def with_evidence(engine: AsyncEngine, job: Job, settings: Settings) -> Job:
-    """`job` with the newest runs of its recipe, MODEL_PROMOTION_EVIDENCE_RUNS with this one.
+    """`job` with the newest runs of its recipe, MODEL_PROMOTION_EVIDENCE_RUNS with this one."""
+    async with engine.connect() as connection:
+        found = await speaking(connection, recipe_of(job), limit=settings.model_promotion_evidence_runs - 1)
+    root = str(settings.model_storage_path)
+    return msgspec.structs.replace(
+        job,
+        earlier=tuple(ChampionFile(version=name, sha256=sha256, root=root) for name, sha256 in found),
+        evidence_effective_rows=settings.model_promotion_min_test_rows,
+    )
+
+
+async def speaking(
+    connection: AsyncConnection, recipe: Mapping[str, Any], *, limit: int
+) -> list[tuple[str, str]]:
+    """Version and hash of the newest runs of the recipe whose test rows may be pooled.
 
     A quarantined version speaks for nobody; one whose files are gone cannot.
     """
     columns = model_versions.c
-    question = (
+    rows = await connection.execute(
         select(columns.version, columns.sha256)
         .where(
-            columns.strategy_id == job.strategy_id,
+            columns.strategy_id == recipe["strategy_id"],
             columns.sha256.is_not(None),
             columns.verdict != "quarantined",
-            columns.training_config["recipe"] == cast(recipe_of(job), JSONB),
+            columns.training_config["recipe"] == cast(recipe, JSONB),
             columns.evidence["source"].astext == "test",
             has_files(),
         )
         .order_by(columns.trained_at.desc(), columns.id)
-        .limit(settings.model_promotion_evidence_runs - 1)
+        .limit(limit)
     )
-    async with engine.connect() as connection:
-        rows = (await connection.execute(question)).all()
-    root = str(settings.model_storage_path)
-    return msgspec.structs.replace(
-        job,
-        earlier=tuple(ChampionFile(version=row.version, sha256=row.sha256, root=root) for row in rows),
-        evidence_effective_rows=settings.model_promotion_min_test_rows,
-    )
+    return [(row.version, row.sha256) for row in rows]

@@ -9,6 +9,7 @@ import asyncio
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import structlog
 from prometheus_client import Gauge
@@ -21,6 +22,7 @@ from common.errors import Unusable
 from common.tables import model_versions, served_versions
 from trainer.core.retention import expendable
 from trainer.events import Event
+from trainer.recipes import speaking
 from trainer.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -57,20 +59,26 @@ class Retention:
     async def _expendable(self, connection: AsyncConnection) -> Sequence[str]:
         columns = model_versions.c
         rows = await connection.execute(
-            select(columns.version, columns.strategy_id)
+            select(columns.version, columns.strategy_id, columns.training_config["recipe"].label("recipe"))
             .where(columns.sha256.is_not(None), columns.strategy_id.is_not(None), _files_are(None))
             .order_by(columns.trained_at.desc(), columns.id)
         )
         newest_first: dict[str, list[str]] = {}
+        recipes: dict[tuple[str, str], dict[str, Any]] = {}
         for row in rows:
             newest_first.setdefault(row.strategy_id, []).append(row.version)
+            if row.recipe:
+                recipes.setdefault((row.strategy_id, row.recipe["symbol"]), row.recipe)
         needed = set(await connection.scalars(select(served_versions.c.version)))
         for strategy_id in newest_first:
             history = await model_registry.activations(connection, strategy_id, limit=None)
             needed |= {each.version for each in history[:REMEMBERED_ACTIVATIONS]}
             needed.add(model_registry.earlier_version(history[::-1]))
-        # whatever a new version may still be judged with is kept, too
-        keep = max(self._settings.model_keep_versions, self._settings.model_promotion_evidence_runs)
+        # whatever the next version may be judged with is kept, too, however many others came in between
+        for recipe in recipes.values():
+            found = await speaking(connection, recipe, limit=self._settings.model_promotion_evidence_runs)
+            needed |= {version for version, _ in found}
+        keep = self._settings.model_keep_versions
         return expendable(newest_first, keep=keep, needed={each for each in needed if each})
 
     # An operator brought an archived version back: it may be activated again, and stays.
