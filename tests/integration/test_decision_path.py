@@ -85,6 +85,17 @@ async def test_an_old_entry_is_expired_and_not_sent_once_the_fleet_may_not_enter
     assert await platform.rows("SELECT 1 FROM trading_signals") == []
 
 
+async def test_an_old_entry_is_not_sent_in_the_last_moment_of_its_validity(worker, platform, amqp_url):
+    moved = await unfinished(platform, worker, amqp_url)
+    await platform.execute("UPDATE signal_outbox SET valid_until = now() + interval '200 milliseconds'")
+
+    await worker.on_vector(moved, redelivered=True)
+
+    [intent] = await platform.rows("SELECT state, reason FROM signal_outbox")
+    assert intent == {"state": "expired", "reason": "its validity had ended"}
+    assert await signals_on_the_wire(amqp_url) == []
+
+
 async def test_a_redelivered_vector_whose_order_exists_only_gets_its_record(worker, platform, amqp_url):
     moved = await unfinished(platform, worker, amqp_url)
     [intent] = await platform.rows("SELECT signal_id FROM signal_outbox")

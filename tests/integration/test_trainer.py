@@ -234,9 +234,10 @@ class Faulty:
 
 async def test_a_request_that_breaks_unforeseen_holds_nobody_up(trainer, settings, platform):
     builds = Builds(settings, trainer.engine, trainer.datasets, Faulty(trainer.features), owner="trainer-1")
-    async with trainer.engine.begin() as connection:
-        broken, sound = [
-            await training_runs.request(
+    requested = []
+    for symbol in ("ETHUSDT", "BTCUSDT"):
+        async with trainer.engine.begin() as connection:
+            run = await training_runs.request(
                 connection,
                 strategy_id="momentum",
                 symbol=symbol,
@@ -244,16 +245,14 @@ async def test_a_request_that_breaks_unforeseen_holds_nobody_up(trainer, setting
                 priority="NORMAL",
                 trace_id="t",
             )
-            for symbol in ("ETHUSDT", "BTCUSDT")
-        ]
+        requested.append(run.run_id)
 
     async with asyncio.timeout(10):
         while not platform.builds:
             await builds.tick()
 
     async with trainer.engine.connect() as connection:
-        waits = await training_runs.find(connection, broken.run_id)
-        built = await training_runs.find(connection, sound.run_id)
+        waits, built = [await training_runs.find(connection, run_id) for run_id in requested]
     assert (waits.state, built.state) == (State.REQUESTED, State.BUILDING)
     assert waits.reason == "LookupError: nobody foresaw this"
 

@@ -362,9 +362,11 @@ async def test_whoever_waited_for_anothers_build_has_its_time_anew(engine):
 
 
 class Fits:
-    """Stands in for the child processes: what ran when, and beside what."""
+    """Stands in for the child processes: what ran when, and beside what; none ends before `together` ran."""
 
-    def __init__(self):
+    def __init__(self, together=1):
+        self.together = together
+        self.enough = asyncio.Event()
         self.begun = []
         self.running = []
         self.most_at_once = 0
@@ -374,9 +376,41 @@ class Fits:
         self.begun.append((job.strategy_id, job.symbol))
         self.running.append(job.strategy_id)
         self.most_at_once = max(self.most_at_once, len(self.running))
-        await asyncio.sleep(0.3)
+        if self.most_at_once >= self.together:
+            self.enough.set()
+        await self.enough.wait()
+        await asyncio.sleep(0.1)
         self.running.remove(job.strategy_id)
         return Result(rejection=Rejection(reason="no model was asked for", figures={}))
+
+
+async def test_a_build_that_deafens_the_feature_service_costs_no_other_run_its_dataset(
+    engine, settings, platform
+):
+    trainer = Trainer(settings, fit=Fits())
+    ready = await request(engine, "a")
+    async with AsyncExitStack() as stack, asyncio.timeout(30):
+        stack.push_async_callback(trainer.close)
+        while (await find(engine, ready)).state is not State.READY:
+            await trainer.builds.tick()
+        urgent = await request(engine, "b", priority="CRITICAL")
+        while (await find(engine, urgent)).state is not State.BUILDING:
+            platform.status = "building"
+            await trainer.builds.tick()
+        platform.awake.clear()
+
+        await trainer.training.tick()
+        meanwhile = await find(engine, ready)
+        platform.awake.set()
+        platform.status = "ready"
+        while not all([(await find(engine, run)).finished_at for run in (ready, urgent)]):
+            await trainer.builds.tick()
+            await trainer.training.tick()
+
+    assert (meanwhile.state, meanwhile.attempts) == (State.READY, 0)
+    ended = [await find(engine, run) for run in (urgent, ready)]
+    assert {(run.state, run.attempts) for run in ended} == {(State.REJECTED, 1)}
+    assert ended[0].finished_at < ended[1].finished_at
 
 
 async def test_two_trainers_bring_twenty_runs_of_five_strategies_to_one_end_each(engine, settings, platform):
@@ -388,7 +422,7 @@ async def test_two_trainers_bring_twenty_runs_of_five_strategies_to_one_end_each
         for each in wanted
     ]
 
-    fits = Fits()
+    fits = Fits(together=2)
     async with AsyncExitStack() as stack, asyncio.timeout(60):
         trainers = [Trainer(settings, owner=f"trainer-{number}", fit=fits) for number in (1, 2)]
         for trainer in trainers:

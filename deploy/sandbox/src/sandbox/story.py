@@ -71,7 +71,7 @@ async def told_so_far(
         """
         SELECT count(*) FILTER (WHERE is_warmup) AS warmup,
                count(*) FILTER (WHERE NOT is_warmup AND model_version IS NOT NULL
-                                AND metadata->>'exit_strategy' IS NULL) AS model
+                                AND metadata->>'rule_triggered' IS NULL) AS model
         FROM trading_signals WHERE timestamp >= $1
         """,
         _naive(since),
@@ -175,7 +175,7 @@ async def _exits(database: asyncpg.Pool, since: datetime) -> dict[str, int]:
     rows = await database.fetch(
         """
         SELECT metadata->>'rule_triggered' AS rule, count(*)::int AS exits FROM trading_signals
-        WHERE timestamp >= $1 AND metadata->>'exit_strategy' = 'true' GROUP BY 1 ORDER BY 1
+        WHERE timestamp >= $1 AND metadata->>'rule_triggered' IS NOT NULL GROUP BY 1 ORDER BY 1
         """,
         _naive(since),
     )

@@ -42,6 +42,8 @@ LEASE_S = 10.0
 """How long an intent belongs to the process that claimed it, by the database's clock."""
 PUBLISH_RETRY_S = 0.25
 """Pause between attempts to publish while the signal is valid."""
+LEAST_LEFT_S = 0.25
+"""What is not sent at once is sent only with so much of its validity left: a publish takes its time."""
 RELAY_BATCH = 20
 """Intents that one relay round takes."""
 
@@ -163,10 +165,10 @@ class SignalOutbox:
 
         PENDING where the broker never said whether it took the signal, or the database did not answer: the
         relay finishes it, once the Order Manager had time to show an order. Whatever is not sent at once
-        needs an ACTIVE trading state again: nothing here tells what would reduce a position.
+        needs LEAST_LEFT_S and, again, an ACTIVE trading state: nothing here tells what reduces a position.
         """
         reason, unknown, is_late = "its validity had ended", False, not claim.is_new
-        while (remaining_s := _seconds_until(claim.valid_until)) > 0:
+        while _seconds_until(claim.valid_until) > (LEAST_LEFT_S if is_late else 0):
             try:
                 if is_late and (barred := await self._barred(claim)):
                     return await self._settle(claim, Fate.EXPIRED, barred)
@@ -174,6 +176,8 @@ class SignalOutbox:
                 log.warning(Event.SIGNAL_LEFT_TO_RELAY, signal_id=str(claim.signal_id), reason=str(error))
                 return Fate.PENDING
             is_late = True
+            if (remaining_s := _seconds_until(claim.valid_until)) <= 0:
+                break  # the states took that long to read
             try:
                 await bus.publish(
                     self._broker,

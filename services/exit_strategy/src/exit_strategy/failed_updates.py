@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from common import tracing
-from common.errors import TryAgain
+from common.errors import TryAgain, first_line
 from common.messages import PositionUpdated
 from common.tables import failed_position_updates
 
@@ -61,4 +61,4 @@ async def store(engine: AsyncEngine, heard: Heard, reason: str) -> None:
                 )
             )
     except (SQLAlchemyError, OSError, TimeoutError) as error:
-        raise TryAgain(f"database: {str(error).splitlines()[0]}") from error
+        raise TryAgain(f"database: {first_line(error)}") from error

@@ -54,11 +54,7 @@ def create_app(settings: Settings) -> ASGIApp:
     chosen = _assets(settings, engine, live)
     known_prices = PositionPrices(manager.positions, live, settings.market_features())
     slots = EmptySlots(
-        engine,
-        replica,
-        live,
-        _warming(settings, models),
-        signals_per_minute=settings.warmup_signal_frequency,
+        engine, replica, live, _warming(settings, models), signals_per_minute=settings.warmup_signal_frequency
     )
     watch = Watch(settings, engine, broker, gateway, replica)
     policies, holdings = ConfiguredPolicies(settings), Holdings(positions)
@@ -75,9 +71,7 @@ def create_app(settings: Settings) -> ASGIApp:
         known_price=known_prices.of,
         listeners=watch.listeners(holdings),
     )
-    handlers.subscribe_to_activations(broker, models)
-    handlers.subscribe_to_position_changes(broker, positions)
-    handlers.subscribe_to_peers(broker, live)
+    handlers.subscribe_to_hints(broker, models, positions, live)
     sources = _sources(settings, broker, worker, live, chosen)
     return create_asgi(
         Service(

@@ -11,7 +11,7 @@ from inference.core.alignment import Alignment, feature_names
 from inference.core.assets import Wanted
 from inference.core.snapshot import SnapshotFeatures, snapshot_features
 
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _SYMBOL = re.compile(r"[A-Z0-9]{4,20}")
 
 
@@ -37,7 +37,7 @@ class FeatureSettings(SettingsGroup):
 
     feature_stream_silence_seconds: Annotated[float, Field(ge=2, allow_inf_nan=False)] = 5.0
     """A symbol that the queue brings nobody fresh vectors of for so long is polled over REST, in seconds."""
-    feature_service_feature_cache_ttl_seconds: Seconds = 30.0
+    feature_service_feature_cache_ttl_seconds: Positive = 30.0
     """The newest vector of a symbol is remembered for so long after it came, in seconds."""
     feature_name_mapping: Annotated[CommaSeparated, AfterValidator(_features_of)] = ()
     """Names that differ, `model_name:vector_name` pairs, comma separated."""
@@ -66,7 +66,7 @@ class AssetSettings(SettingsGroup):
     """Least free quote balance, or held base balance, for a pair to be chosen, USDT."""
     auto_select_quote_currencies: CommaSeparated = ("USDT", "USDC", "BUSD")
     """Quote currencies of the pairs that may be chosen, comma separated."""
-    auto_select_cache_ttl_seconds: Seconds = 300.0
+    auto_select_cache_ttl_seconds: Positive = 300.0
     """A choice holds for so long, in seconds."""
     auto_select_fallback_assets: Annotated[CommaSeparated, AfterValidator(_symbols)] = ("BTCUSDT", "ETHUSDT")
     """Symbols that are traded where nothing can be chosen, comma separated."""

@@ -30,6 +30,15 @@ def subscribe(broker: RabbitBroker, worker: Worker, live: LiveVectors) -> None:
             await worker.on_vector(vector, redelivered=delivery.redelivered)
 
 
+def subscribe_to_hints(
+    broker: RabbitBroker, models: ServedModels, positions: CachedPositions, live: LiveVectors
+) -> None:
+    """From the broker's start on, what the fleet says to itself is heard; none of it is the truth."""
+    subscribe_to_activations(broker, models)
+    subscribe_to_position_changes(broker, positions)
+    subscribe_to_peers(broker, live)
+
+
 def subscribe_to_activations(broker: RabbitBroker, models: ServedModels) -> None:
     """From the broker's start on, an announced activation is looked up at once."""
 

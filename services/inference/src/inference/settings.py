@@ -23,10 +23,9 @@ from inference.core.case import Limits
 from inference.core.model import ModelPolicy
 from inference.core.stream import FUTURE_TOLERANCE_S
 from inference.core.warmup import WarmUp
-from inference.feature_settings import AssetSettings, FeatureSettings
+from inference.feature_settings import AssetSettings, FeatureSettings, Positive
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Amount = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
 Rate01 = Annotated[Decimal, Field(ge=0, lt=1, allow_inf_nan=False)]
 
