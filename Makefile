@@ -46,8 +46,9 @@ test: environment
 	@exec $(BIN)/python -m pytest $(ARGS)
 else
 test: environment
-	@$(BIN)/python -m pytest --cov --cov-branch --cov-report=term
+	@$(BIN)/python -m pytest --cov --cov-branch --cov-report= tests/unit tests/contract
 	@$(BIN)/python -m coverage report --include='*/core/*' --fail-under=95
+	@$(BIN)/python -m pytest tests/migrations tests/integration tests/scenario
 endif
 
 bench: environment

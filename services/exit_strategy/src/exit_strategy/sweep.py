@@ -193,7 +193,8 @@ class Sweep:
         try:
             async with self._engine.connect() as connection:
                 watched = list(await positions.all_open(connection))
-                instruments = await exits.instruments(connection)
+                # Steps matter for parts of a position; before the first one the platform may lack the table.
+                instruments = await exits.instruments(connection) if watched else {}
                 states = await stored_states(connection)
         except DATABASE_ERRORS:
             await self._outage.has_begun()
