@@ -70,7 +70,6 @@ def under(policy):
         (given(lift=lift(0.08, lower=NAN)), "refused", "not a number"),
         (given(champion=Champion(version="v3", accuracy=0.42)), "accepted", "accepted by the honest policy"),
         (given(champion=Champion(version="v3", accuracy=0.421)), "refused", "below the 0.421 of v3"),
-        (given(unscored="champion v3 is gone"), "accepted", "; held against no other: champion v3 is gone"),
         (given(champion=Champion(version="v3", accuracy=NAN)), "refused", "below the nan of v3"),
         (given(roc_auc=0.98), "accepted", "accepted"),
         (given(roc_auc=0.981), "quarantined", "ROC AUC 0.981 is above 0.98: a feature knows the label"),
@@ -130,6 +129,13 @@ def test_the_specifications_policy_asks_for_accuracy_as_well(evidence, verdict):
     assert decision.verdict == verdict
     if verdict == "refused" and evidence.lift.lower > 0:
         assert "(MODEL_QUALITY_THRESHOLD_ACCURACY)" in decision.sentence
+
+
+def test_what_could_not_be_held_against_the_active_version_waits_for_an_operator():
+    alone = judge(given(unscored="champion v3 answers another question"), under(Policy.HONEST))
+
+    assert (alone.verdict, alone.activate) == ("accepted", False)
+    assert "; held against no other: champion v3 answers another question; it waits" in alone.sentence
 
 
 def test_by_hand_nothing_is_activated_and_nothing_is_waved_through():

@@ -88,13 +88,13 @@ def class_returns(job: Job, rows: Usable) -> tuple[float, ...]:
 def champion(
     job: Job, split: SplitFile, part: Part, labels: tuple[int, ...], directory: Path
 ) -> tuple[Champion | None, str]:
-    """The active version on the same rows, from its own bytes; or why it cannot hold its place."""
+    """The active version on the same rows, from its own bytes; or why it cannot be compared."""
     file = job.champion
     if file is None:
         return None, ""
     try:
         accuracy = _accuracy_of(file, job, split, part, labels=labels, scratch=directory / "champion.f32")
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it cannot hold its place
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, an operator decides
         return None, f"champion {file.version} could not be scored: {error}"
     return Champion(version=file.version, accuracy=accuracy), ""
 

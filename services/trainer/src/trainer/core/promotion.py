@@ -120,7 +120,8 @@ def judge(evidence: Evidence, rules: Rules) -> Decision:
     )
     if against:
         return against
-    by_hand = rules.policy is Policy.MANUAL
+    # What could not be compared with the active version does not replace it by itself.
+    by_hand = rules.policy is Policy.MANUAL or bool(evidence.unscored)
     stands_in = "; validation stands in for the missing test" if evidence.source == "validation" else ""
     alone = f"; held against no other: {evidence.unscored}" if evidence.unscored else ""
     return Decision(
