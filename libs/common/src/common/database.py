@@ -2,9 +2,13 @@
 
 from datetime import UTC, datetime
 
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from common.settings import DatabaseSettings
+
+DATABASE_ERRORS = (SQLAlchemyError, OSError)
+"""What a statement raises when the database does not answer, or not in time: a time-out is an OSError."""
 
 
 def create_engine(settings: DatabaseSettings, *, application: str) -> AsyncEngine:

@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 from faststream.message import StreamMessage
 from sqlalchemy import insert
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from common import tracing
+from common.database import DATABASE_ERRORS
 from common.errors import TryAgain, first_line
 from common.messages import PositionUpdated
 from common.tables import failed_position_updates
@@ -60,5 +60,5 @@ async def store(engine: AsyncEngine, heard: Heard, reason: str) -> None:
                     symbol=heard.symbol, body=kept, reason=reason, trace_id=tracing.current()
                 )
             )
-    except (SQLAlchemyError, OSError, TimeoutError) as error:
+    except DATABASE_ERRORS as error:
         raise TryAgain(f"database: {first_line(error)}") from error

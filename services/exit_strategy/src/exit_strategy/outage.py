@@ -8,9 +8,9 @@ import msgspec
 import structlog
 from sqlalchemy import text, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from common.database import DATABASE_ERRORS
 from common.messages import TradingSignal
 from common.signal_outbox import Fate
 from common.tables import position_lifecycles, signal_outbox
@@ -23,8 +23,6 @@ log = structlog.get_logger(__name__)
 
 PROBE_TIMEOUT_S = 1.5
 """A database that answers nothing for so long is down."""
-DATABASE_ERRORS = (SQLAlchemyError, OSError, TimeoutError)
-"""What a database that does not answer raises."""
 
 _signal = msgspec.json.Decoder(TradingSignal)
 

@@ -15,6 +15,7 @@ from common.core.exits.dispatch import PATIENCE
 from common.core.exits.holds import Hold
 from common.core.exits.position import Price, Tracked, View
 from common.core.trading_state import EXITS, TradingState
+from common.database import DATABASE_ERRORS
 from common.errors import FleetError
 from common.messages import PositionChanged
 from common.position_manager import Position, PositionManager
@@ -32,7 +33,7 @@ from exit_strategy.metrics import (
     OPEN_POSITIONS,
     REFUSED_POSITIONS,
 )
-from exit_strategy.outage import DATABASE_ERRORS, Outage
+from exit_strategy.outage import Outage
 from exit_strategy.prices import AskedPrices
 from exit_strategy.worker import ALERTS, Worker
 

@@ -24,6 +24,7 @@ from common.core.exits.holds import Hold
 from common.core.exits.position import Price, Tracked, Verdict, View, continues, is_outdated, resized
 from common.core.exits.rules import OPERATOR, Rules
 from common.core.exits.step import Decision, Exit, step
+from common.database import DATABASE_ERRORS
 from common.errors import FleetError, TryAgain, Unusable
 from common.messages import PositionUpdated, TradingSignal
 from common.position_manager import PositionManager
@@ -45,7 +46,7 @@ from exit_strategy.metrics import (
     TRIGGERS,
     VIEWS_LATE,
 )
-from exit_strategy.outage import DATABASE_ERRORS, Outage
+from exit_strategy.outage import Outage
 from exit_strategy.prices import AskedPrices
 
 log = structlog.get_logger(__name__)

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 
 import msgspec
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from common import tracing
 from common.core.trading_state import TradingState, last_known
+from common.database import DATABASE_ERRORS
 from common.errors import first_line
 from common.messages import FeatureVector, MarketSnapshot
 from common.signal_outbox import Claim, SignalOutbox
@@ -53,7 +53,7 @@ class Admission:
             if isinstance(second := decide(case), Skip):
                 return second
             return await self._claimed(key, case, policy)
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
+        except DATABASE_ERRORS as error:
             return self._deaf(key, error)
 
     # What the database knows: whatever denies without a position spares the question after it.

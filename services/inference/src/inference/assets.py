@@ -11,9 +11,9 @@ from decimal import Decimal
 import structlog
 from prometheus_client import Counter
 from sqlalchemy import ARRAY, String, TableValuedAlias, func, literal, select, true
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from common.database import DATABASE_ERRORS
 from common.errors import first_line
 from common.settings import StrategySettings
 from common.tables import account_balances, instrument_info, minute_bars
@@ -87,7 +87,7 @@ class SelectedAssets:
         try:
             async with self._engine.connect() as connection:
                 choice = await self._choice(connection)
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
+        except DATABASE_ERRORS as error:
             self._fall_back(f"balances could not be read: {first_line(error)}")
             return
         if not choice.chosen:

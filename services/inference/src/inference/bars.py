@@ -13,9 +13,9 @@ import msgspec
 import structlog
 from sqlalchemy import case, func
 from sqlalchemy.dialects.postgresql import Insert, insert
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from common.database import DATABASE_ERRORS
 from common.errors import first_line
 from common.messages import FeatureVector, MarketSnapshot
 from common.tables import minute_bars
@@ -82,7 +82,7 @@ class MinuteBars:
         except asyncio.CancelledError:  # the service stops: its last flush is still to come
             self._keep(bars)
             raise
-        except (SQLAlchemyError, OSError) as error:
+        except DATABASE_ERRORS as error:
             self._keep(bars)
             lost = self._drop_oldest()
             reason = first_line(error)

@@ -17,10 +17,10 @@ import structlog
 from prometheus_client import Counter
 from sqlalchemy import cast, func, update
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from common.core.calibration import calibrate
+from common.database import DATABASE_ERRORS
 from common.errors import first_line
 from common.messages import Side
 from common.tables import trading_signals
@@ -90,7 +90,7 @@ class Contributions:
                         explained, waiting.loaded, waiting.row, waiting.side
                     )
                 stored = await self._stored(waiting.signal_id, waiting.record)
-            except (SQLAlchemyError, OSError) as error:
+            except DATABASE_ERRORS as error:
                 self._waiting.append(waiting)
                 log.warning(Event.CONTRIBUTIONS_KEPT, reason=first_line(error))
                 return

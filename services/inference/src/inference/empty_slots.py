@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from sqlalchemy import func
 from sqlalchemy.dialects.postgresql import Insert, insert
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from common.database import DATABASE_ERRORS
 from common.errors import first_line
 from common.tables import latest_outcomes, skip_counts
 from inference.core.reasons import Reason
@@ -123,7 +123,7 @@ class EmptySlots:
             async with self._engine.begin() as connection:
                 await connection.execute(_KEEP_LARGER, counts)
                 await connection.execute(_KEEP_NEWER, outcomes)
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
+        except DATABASE_ERRORS as error:
             log.warning(Event.SLOTS_NOT_COUNTED, reason=first_line(error))
 
 

@@ -4,10 +4,10 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 from faststream.rabbit import RabbitBroker
-from sqlalchemy.exc import SQLAlchemyError
 
 from common import topology, tracing
 from common.bus import Delivery, decoding
+from common.database import DATABASE_ERRORS
 from common.errors import first_line
 from common.messages import FeaturesHeard, FeatureVector, PositionChanged, VersionActivated
 from common.position_manager import CachedPositions
@@ -50,7 +50,7 @@ def subscribe_to_activations(broker: RabbitBroker, models: ServedModels) -> None
     async def on_activated(_: Delivery[VersionActivated]) -> None:
         try:
             await models.refresh()
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
+        except DATABASE_ERRORS as error:
             # Only a hint: the poll will find what the registry says.
             log.warning(Event.REGISTRY_NOT_READ, reason=first_line(error))
 

@@ -14,11 +14,10 @@ from uuid import UUID, uuid5
 import structlog
 from sqlalchemy import BigInteger, func, literal, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from common.core.ids import NAMESPACE
-from common.database import naive_utc
+from common.database import DATABASE_ERRORS, naive_utc
 from common.errors import first_line
 from common.messages import FeatureVector
 from common.model_registry import METRIC_LIMIT
@@ -106,7 +105,7 @@ class LiveQuality:
                 async with self._engine.begin() as connection:
                     await _store(connection, key, sums, self._tasks[key[0]])
                 stored = True
-            except (SQLAlchemyError, OSError) as error:
+            except DATABASE_ERRORS as error:
                 log.warning(Event.LIVE_QUALITY_KEPT, version=key[0], reason=first_line(error))
             finally:  # also when the service stops meanwhile: its last flush is still to come
                 if not stored:

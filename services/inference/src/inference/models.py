@@ -15,11 +15,11 @@ from pathlib import Path
 import msgspec
 import structlog
 from prometheus_client import Gauge
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from common import model_registry
 from common.alerts import raise_alert, resolve_alert
+from common.database import DATABASE_ERRORS
 from common.errors import Unusable
 from common.model_registry import Active
 from common.served_versions import State
@@ -137,7 +137,7 @@ class ServedModels:
         LAGGING.labels(strategy_id).set(0)
         # At start as well: the alert may be that of a process that is gone.
         if self._failures.pop(strategy_id, None) or is_first:
-            with suppress(SQLAlchemyError, OSError):
+            with suppress(*DATABASE_ERRORS):
                 async with self._engine.begin() as connection:
                     await resolve_alert(connection, ALERT, f"strategy:{strategy_id}")
 
@@ -162,7 +162,7 @@ class ServedModels:
             retry_in_s=pause_s,
         )
         # The refusal stands whether or not it can be told.
-        with suppress(SQLAlchemyError, OSError):
+        with suppress(*DATABASE_ERRORS):
             async with self._engine.begin() as connection:
                 await raise_alert(
                     connection,

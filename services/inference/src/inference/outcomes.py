@@ -18,9 +18,9 @@ import structlog
 from prometheus_client import Counter as Metric
 from sqlalchemy import Table
 from sqlalchemy.dialects.postgresql import Insert, insert
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from common.database import DATABASE_ERRORS
 from common.errors import first_line
 from common.messages import FeatureVector, TradingSignal
 from common.signal_outbox import Claim
@@ -146,7 +146,7 @@ class Outcomes:
         except asyncio.CancelledError:  # the service stops: its last flush is still to come
             self._keep(counts, latest)
             raise
-        except (SQLAlchemyError, OSError) as error:
+        except DATABASE_ERRORS as error:
             self._keep(counts, latest)
             lost = self._drop_oldest()
             reason = first_line(error)

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from sqlalchemy import delete, func, or_
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from common.database import DATABASE_ERRORS
 from common.errors import first_line
 from common.tables import served_versions
 from inference.events import Event
@@ -62,7 +62,7 @@ class Replica:
                 await connection.execute(
                     delete(served_versions).where(served_versions.c.replica == self._name)
                 )
-        except (SQLAlchemyError, OSError) as error:
+        except DATABASE_ERRORS as error:
             log.warning(Event.REPLICA_NOT_REMOVED, replica=self._name, reason=first_line(error))
 
     def _row(self, strategy_id: str) -> dict[str, object]:

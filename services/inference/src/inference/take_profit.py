@@ -14,7 +14,6 @@ from uuid import UUID
 
 import msgspec
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from common import exits
@@ -22,6 +21,7 @@ from common.core.exits.dispatch import Wait
 from common.core.exits.position import Price, Side, Tracked
 from common.core.exits.rules import Rules, TakeProfit
 from common.core.exits.step import Exit, step
+from common.database import DATABASE_ERRORS
 from common.errors import first_line
 from common.exits import Issued
 from common.messages import FeatureVector, MarketSnapshot, TradingSignal
@@ -85,7 +85,7 @@ class TakeProfits:
         try:
             async with self._engine.begin() as connection:
                 return await self._decided(connection, position, seen, facts)
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
+        except DATABASE_ERRORS as error:
             return Skip(Reason.TAKE_PROFIT_DUE, {**facts, "problem": first_line(error)})
 
     async def _decided(
@@ -132,7 +132,7 @@ class TakeProfits:
         try:
             async with self._engine.begin() as connection:
                 await exits.confirmed(connection, UUID((signal.metadata or {})["lifecycle_id"]))
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
+        except DATABASE_ERRORS as error:
             # The rate limit counts the exit by its intent all the same.
             log.warning(Event.COOLDOWN_NOT_BEGUN, signal_id=str(claim.signal_id), reason=str(error))
 

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from common.alerts import raise_alert
 from common.core.trading_state import FLEET, TradingState, scope_of
+from common.database import DATABASE_ERRORS
 from common.tables import alerts, orders, signal_outbox, trading_signals, trading_states
 from common.trading_log import of_exit_rule
 from common.trading_states import tighten_state
@@ -69,7 +70,7 @@ class Trips:
                     await connection.execute(_PATIENT)
                     trip = await judge(connection)
                 await self._carry_out(trip)
-            except (SQLAlchemyError, OSError) as error:
+            except DATABASE_ERRORS as error:
                 unanswered.append(error)
         for strategy_id, run in list(self._runs.items()):
             await self._carry_out(trips.frozen_output(strategy_id, run, self._frozen_predictions))

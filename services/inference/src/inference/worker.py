@@ -9,10 +9,10 @@ from uuid import UUID
 
 import msgspec
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from common import tracing
 from common.core.ids import entry_signal_id
+from common.database import DATABASE_ERRORS
 from common.errors import first_line
 from common.messages import FeatureVector, MarketSnapshot
 from common.signal_outbox import Claim, Fate, SignalOutbox
@@ -197,7 +197,7 @@ class Worker:
     async def _resumed(self, strategy_id: str, vector: FeatureVector, signal_id: UUID) -> bool:
         try:
             unfinished = await self._outbox.resume(signal_id)
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
+        except DATABASE_ERRORS as error:
             # Whatever was begun with it the relay finishes; nobody can begin now.
             problem = first_line(error)
             self._note_skip(strategy_id, vector, Skip(Reason.DATABASE_UNAVAILABLE, {"error": problem}))
