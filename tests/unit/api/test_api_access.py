@@ -8,7 +8,7 @@ from litestar.constants import OPENAPI_JSON_HANDLER_NAME
 from litestar.routes import HTTPRoute
 
 from api.app import create_app
-from api.health import PATHS
+from api.routes.health import PATHS
 from api.settings import Settings
 from common.settings import load
 

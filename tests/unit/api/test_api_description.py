@@ -3,7 +3,7 @@
 import pytest
 
 from api.app import create_app
-from api.health import PATHS
+from api.routes.health import PATHS
 from api.settings import Settings
 
 OPERATIONS = {

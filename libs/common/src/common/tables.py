@@ -18,6 +18,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Numeric,
     Sequence,
@@ -30,7 +31,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-SCHEMA_HEAD = "0007"
+SCHEMA_HEAD = "0008"
 """The revision this code was written for; readiness compares it with `schema_version`."""
 
 ADOPTED = (
@@ -90,6 +91,8 @@ trading_signals = Table(
     Index("idx_trading_signals_signal_id", "signal_id"),
     Index("idx_trading_signals_strategy_id", "strategy_id"),
     Index("idx_trading_signals_asset", "asset"),
+    Index("idx_trading_signals_strategy_timestamp", "strategy_id", text('"timestamp" DESC')),
+    Index("idx_trading_signals_asset_timestamp", "asset", text('"timestamp" DESC')),
 )
 """One row per published signal. `amount_quote` is ours: null on rows older than revision 0002."""
 
@@ -126,6 +129,7 @@ model_versions = Table(
     ),
     Index("idx_model_versions_strategy_id", "strategy_id"),
     Index("idx_model_versions_trained_at", text("trained_at DESC")),
+    Index("idx_model_versions_strategy_trained_at", "strategy_id", text("trained_at DESC")),
     Index("idx_model_versions_unique_active", "strategy_id", unique=True, postgresql_where=text("is_active")),
 )
 """One row per trained version. `file_path` is logical (`/models/v{n}`); a null `strategy_id` is read as
@@ -158,6 +162,8 @@ execution_events = Table(
     Index("idx_execution_events_executed_at", text("executed_at DESC")),
     Index("idx_execution_events_signal_id", "signal_id"),
     Index("idx_execution_events_strategy_id", "strategy_id"),
+    Index("idx_execution_events_strategy_executed_at", "strategy_id", text("executed_at DESC")),
+    Index("idx_execution_events_asset_executed_at", "asset", text("executed_at DESC")),
 )
 """One row per fill. `performance.realized_pnl` is quote currency and ours to compute; `used_for_training`
 and `training_id` are never written."""
@@ -191,6 +197,7 @@ model_quality_metrics = Table(
     Index("idx_model_quality_metrics_model_version_id", "model_version_id"),
     Index("idx_model_quality_metrics_metric_name", "metric_name"),
     Index("idx_model_quality_metrics_evaluated_at", text("evaluated_at DESC")),
+    Index("idx_model_quality_metrics_of_version", "model_version_id", "metric_name", "evaluated_at"),
 )
 """One row per version, metric and split (`metadata.dataset_split`: validation, test or live)."""
 
@@ -458,6 +465,8 @@ training_runs = Table(
     Column("cancel_actor", String(100)),
     Column("cancel_reason", Text),
     Column("recoveries", Integer, nullable=False, server_default=_ZERO),
+    Column("idempotency_key", String(100)),
+    Column("dataset_only", Boolean, nullable=False, server_default=_FALSE),
     CheckConstraint(
         "trigger IN ('bootstrap', 'manual', 'schedule', 'degradation')", name="training_runs_trigger_check"
     ),
@@ -480,9 +489,17 @@ training_runs = Table(
     ),
     Index("training_runs_strategy_idx", "strategy_id", text("requested_at DESC")),
     Index("training_runs_requested_at_idx", text("requested_at DESC")),
+    Index("training_runs_updated_at_idx", text("updated_at DESC")),
+    Index(
+        "training_runs_idempotency_key_idx",
+        "idempotency_key",
+        unique=True,
+        postgresql_where=text("idempotency_key IS NOT NULL"),
+    ),
 )
 """One row per training: the queue, and how each run ended. `fence` counts who took it: a completion under
-an older fence matches nothing."""
+an older fence matches nothing. `idempotency_key` is the caller's: one key, one run; a run that is
+`dataset_only` ends with its dataset."""
 
 position_lifecycles = Table(
     "position_lifecycles",
@@ -519,6 +536,8 @@ position_lifecycles = Table(
     CheckConstraint("side IN ('long', 'short')", name="position_lifecycles_side_check"),
     Index("position_lifecycles_open_idx", "symbol", unique=True, postgresql_where=text("closed_at IS NULL")),
     Index("position_lifecycles_opened_at_idx", text("opened_at DESC")),
+    Index("position_lifecycles_symbol_idx", "symbol", text("opened_at DESC")),
+    Index("position_lifecycles_strategy_idx", "strategy_id", text("opened_at DESC")),
 )
 """One row from the opening of a position to its close: what the exit rules remember of it. A flip closes
 one lifecycle and opens another; at most one of a symbol is open. `stop_price` only ever tightens; `verdicts`
@@ -576,6 +595,47 @@ invalid_executions = Table(
     Index("invalid_executions_seen_at_idx", text("seen_at DESC")),
 )
 """Executions that break docs/validation-rules.md, as they came, each once, with its reason."""
+
+
+dead_letters = Table(
+    "dead_letters",
+    ours,
+    Column("letter_id", Uuid, primary_key=True),
+    Column("queue", String(255), nullable=False),
+    Column("service", String(100), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("headers", JSONB, nullable=False),
+    Column("content_type", String(255)),
+    Column("message_id", String(255)),
+    Column("trace_id", String(100), nullable=False),
+    Column("failed_at", _TIMESTAMPTZ, nullable=False),
+    Column("collected_at", _TIMESTAMPTZ, nullable=False, server_default=_NOW),
+    Column("state", String(10), nullable=False, server_default="open"),
+    Column("settled_at", _TIMESTAMPTZ),
+    Column("settled_by", String(100)),
+    Column("settled_reason", Text),
+    CheckConstraint("state IN ('open', 'replayed', 'discarded')", name="dead_letters_state_check"),
+    Index("dead_letters_failed_at_idx", text("failed_at DESC")),
+    Index("dead_letters_state_idx", "state", text("failed_at DESC")),
+)
+"""Messages that could not be used, as they came, taken over from the broker's queue for an operator to
+settle; `headers` are the message's own."""
+
+operator_actions = Table(
+    "operator_actions",
+    ours,
+    Column("action_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("acted_at", _TIMESTAMPTZ, nullable=False, server_default=_NOW),
+    Column("actor", String(100), nullable=False),
+    Column("action", String(50), nullable=False),
+    Column("subject", String(150), nullable=False),
+    Column("reason", Text),
+    Column("details", JSONB),
+    Column("trace_id", String(100), nullable=False),
+    Index("operator_actions_acted_at_idx", text("acted_at DESC")),
+)
+"""Every command that came over the API and took effect, in the transaction of its effect; only added to."""
 
 
 # The neighbours', read-only

@@ -14,21 +14,20 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api import (
+from api import auth, problems
+from api.parameters import only_known_parameters
+from api.routes import (
     activation,
-    auth,
     closing,
     fleet,
     health,
     models,
     monitoring,
     performance,
-    problems,
     trading,
     trading_states,
     training,
 )
-from api.parameters import only_known_parameters
 from api.settings import Settings
 from api.traces import traced
 from common import bus

@@ -11,6 +11,8 @@ STORABLE = r"^[^\x00]+$"
 """PostgreSQL stores no NUL."""
 SYMBOL = r"^[A-Z0-9]{4,20}$"
 """What a symbol looks like."""
+ACTOR = "api"
+"""Who acts where a request names nobody: whoever holds the key."""
 
 StrategyFilter = Annotated[
     str | None, QueryParameter(max_length=100, pattern=STORABLE, description="Only this strategy's.")
@@ -23,6 +25,7 @@ Limit = Annotated[int, QueryParameter(ge=1, le=1000, description="Rows at most."
 Offset = Annotated[int, QueryParameter(ge=0, le=1_000_000_000, description="Rows to skip.")]
 
 StrategyId = Annotated[str, msgspec.Meta(min_length=1, max_length=100, pattern=STORABLE)]
+Actor = Annotated[str, msgspec.Meta(min_length=1, max_length=100, pattern=STORABLE)]
 Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=1000, pattern=STORABLE)]
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import func, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.events import Event
-from api.parameters import STORABLE, SYMBOL, Reason
+from api.parameters import SYMBOL, Actor, Reason
 from api.problems import documented
 from common.errors import NotFound
 from common.tables import position_lifecycles
@@ -21,7 +21,6 @@ from common.tables import position_lifecycles
 log = structlog.get_logger(__name__)
 
 SymbolPath = Annotated[str, PathParameter(max_length=20, pattern=SYMBOL)]
-Actor = Annotated[str, msgspec.Meta(min_length=1, max_length=100, pattern=STORABLE)]
 
 
 class CloseWanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,39 +1,18 @@
 """Performance: what a strategy's orders came to, hour by hour, day by day or week by week."""
 
-from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from datetime import UTC, datetime
 
 import msgspec
 from litestar import get
 from litestar.di import NamedDependency
-from litestar.exceptions import ValidationException
-from litestar.params import QueryParameter
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.parameters import StrategyPath
+from api.periods import EndTime, GranularityChoice, StartTime, time_range
 from api.problems import documented
 from api.settings import Settings
 from common.errors import NotFound
 from common.trading_log import Granularity, PeriodResult, results_by_period
-
-DEFAULT_RANGE: dict[Granularity, timedelta] = {
-    "hour": timedelta(days=2),
-    "day": timedelta(days=30),
-    "week": timedelta(weeks=26),
-}
-"""How far back it goes where no `start_time` is given."""
-MAX_RANGE: dict[Granularity, timedelta] = {
-    "hour": timedelta(days=92),
-    "day": timedelta(days=1830),
-    "week": timedelta(days=3660),
-}
-"""A longer range is refused: nobody reads more points."""
-YEARS = range(2000, 2101)
-"""Others are mistakes, and at the calendar's ends no arithmetic is possible."""
-
-GranularityChoice = Annotated[Granularity, QueryParameter(description="Calendar periods in UTC.")]
-StartTime = Annotated[datetime | None, QueryParameter(description="Inclusive; without an offset UTC.")]
-EndTime = Annotated[datetime | None, QueryParameter(description="Exclusive; now where it is not given.")]
 
 
 class PerformancePoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,9 +57,7 @@ async def time_series(
     end_time: EndTime = None,
 ) -> Performance:
     """Realized results by period; the first and the last one may be cut by the range."""
-    end = _utc("end_time", end_time) if end_time else datetime.now(UTC)
-    start = _utc("start_time", start_time) if start_time else end - DEFAULT_RANGE[granularity]
-    _refuse_odd_range(granularity, start, end)
+    start, end = time_range(granularity, start_time, end_time, now=datetime.now(UTC))
     async with engine.connect() as connection:
         periods = await results_by_period(connection, strategy_id, granularity, start=start, end=end)
     if not periods and strategy_id not in settings.strategies():
@@ -94,14 +71,6 @@ async def time_series(
     )
 
 
-def _refuse_odd_range(granularity: Granularity, start: datetime, end: datetime) -> None:
-    if start >= end:
-        raise _fault("start_time", "must be before end_time")
-    if end - start > MAX_RANGE[granularity]:
-        days = MAX_RANGE[granularity].days
-        raise _fault("start_time", f"must be at most {days} days before end_time, by {granularity}")
-
-
 def _point(period: PeriodResult) -> PerformancePoint:
     return PerformancePoint(
         timestamp=period.timestamp,
@@ -111,13 +80,3 @@ def _point(period: PeriodResult) -> PerformancePoint:
         total_orders=period.total_orders,
         successful_orders=period.successful_orders,
     )
-
-
-def _utc(name: str, moment: datetime) -> datetime:
-    if moment.year not in YEARS:
-        raise _fault(name, f"must be in the years {YEARS.start} to {YEARS.stop - 1}")
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def _fault(name: str, message: str) -> ValidationException:
-    return ValidationException(extra=[{"key": name, "message": message}])

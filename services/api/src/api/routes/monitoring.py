@@ -9,11 +9,11 @@ from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api import queries
 from api.core.skips import AssetSkips, by_asset_and_strategy, by_reason
 from api.parameters import SYMBOL, Limit, StrategyFilter, SymbolFilter
 from api.problems import documented
-from api.queries import LatestOutcome, MinuteBar
+from api.queries import outcomes
+from api.queries.outcomes import LatestOutcome, MinuteBar
 from common.alerts import Alert, recent_alerts
 from common.processing_delay import ProcessingDelay, processing_delay
 
@@ -65,7 +65,7 @@ async def skip_metrics(
 ) -> SkipMetrics:
     """Decisions that gave no signal, of all inference workers together."""
     async with engine.connect() as connection:
-        counts = await queries.skips(connection, symbol=asset, strategy_id=strategy_id)
+        counts = await outcomes.skips(connection, symbol=asset, strategy_id=strategy_id)
     return SkipMetrics(
         total_skips=sum(each.skips for each in counts),
         by_asset_strategy=by_asset_and_strategy(counts),
@@ -100,7 +100,7 @@ async def list_outcomes(
 ) -> LatestOutcomes:
     """What became of the newest vector of each strategy and symbol: signal, or why not, with figures."""
     async with engine.connect() as connection:
-        found = await queries.latest_outcomes(connection, strategy_id=strategy_id, symbol=symbol)
+        found = await outcomes.latest_outcomes(connection, strategy_id=strategy_id, symbol=symbol)
     return LatestOutcomes(items=found, total=len(found))
 
 
@@ -123,7 +123,7 @@ async def list_bars(
     end = _aware(until) if until else datetime.now(UTC)
     start = _aware(since) if since else end - BARS_SPAN
     async with engine.connect() as connection:
-        found = await queries.bars(connection, symbol, start, end, limit)
+        found = await outcomes.bars(connection, symbol, start, end, limit)
     return Bars(symbol=symbol, items=found, limit=limit)
 
 

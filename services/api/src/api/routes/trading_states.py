@@ -10,7 +10,7 @@ from litestar.params import JSONBody, PathParameter, QueryParameter
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.events import Event
-from api.parameters import STORABLE, Limit, Reason
+from api.parameters import STORABLE, Actor, Limit, Reason
 from api.problems import documented
 from api.settings import Settings
 from common import trading_states
@@ -37,7 +37,6 @@ ScopeFilter = Annotated[
         name="scope", max_length=_LONGEST_SCOPE, pattern=STORABLE, description="History of this scope only."
     ),
 ]
-Actor = Annotated[str, msgspec.Meta(min_length=1, max_length=100, pattern=STORABLE)]
 
 
 class StateWanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,7 +1,6 @@
 """Training: ask for a new model, call one off, and see what is being trained."""
 
 from datetime import UTC, datetime
-from typing import Annotated
 from uuid import UUID
 
 import msgspec
@@ -11,12 +10,12 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api import queries
 from api.core.training_status import TrainingRun, TrainingStatus, next_scheduled, training_status
 from api.core.versions import Objection
 from api.events import Event
-from api.parameters import STORABLE, Limit, Reason, StrategyFilter, StrategyId
+from api.parameters import ACTOR, Actor, Limit, Reason, StrategyFilter, StrategyId
 from api.problems import Refused, documented
+from api.queries.trainings import last_finished_training
 from api.settings import Settings
 from common import tracing, training_runs
 from common.core.training_queue import Priority
@@ -26,11 +25,6 @@ from common.training_figures import training_figures
 from common.training_runs import QueueDisabled, QueueFull, Run
 
 log = structlog.get_logger(__name__)
-
-ACTOR = "api"
-"""Who acts where a request names nobody: whoever holds the key."""
-
-Actor = Annotated[str, msgspec.Meta(min_length=1, max_length=100, pattern=STORABLE)]
 
 
 class Trigger(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -121,7 +115,7 @@ async def status(
             for run in await training_runs.unfinished(connection)
             if strategy_id in (None, run.strategy_id)
         ]
-        last = await queries.last_finished_training(connection, strategy_id)
+        last = await last_finished_training(connection, strategy_id)
         figures = await training_figures(connection, strategy_id)
         trained = await training_runs.last_trainings(connection)
     now = datetime.now(UTC)

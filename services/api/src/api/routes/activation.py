@@ -16,11 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from api.core.versions import Objection, is_version_name, objection
 from api.events import Event
-from api.models import Version, named, names_a_version, shown
-from api.parameters import Limit, Reason, StrategyId, StrategyPath
+from api.parameters import ACTOR, Limit, Reason, StrategyId, StrategyPath
 from api.problems import Refused, documented
+from api.routes.models import Version, named, names_a_version, shown
+from api.routes.trading import Strategy, standing
 from api.settings import Settings
-from api.trading import Strategy, standing
 from common import artifacts, bus, model_registry, topology, tracing
 from common.core.trading_state import trading_state
 from common.errors import Conflict, NotFound, Unusable
@@ -28,9 +28,6 @@ from common.model_registry import Active
 from common.trading_states import stored_states
 
 log = structlog.get_logger(__name__)
-
-ACTOR = "api"
-"""Who acts, in the history of activations: whoever holds the key."""
 
 Change = Callable[[AsyncConnection], Awaitable[Active]]
 

@@ -9,10 +9,11 @@ from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api import queries
 from api.parameters import Limit, StrategyFilter, SymbolFilter
 from api.problems import documented
-from api.queries import Lifecycle, Signal
+from api.queries import positions, signals
+from api.queries.positions import Lifecycle
+from api.queries.signals import Signal
 from api.settings import Settings
 from common import model_registry
 from common.core.trading_state import TradingState, trading_state
@@ -79,7 +80,7 @@ async def list_signals(
 ) -> Signals:
     """The newest published signals, each with the market that it saw and the figures behind it."""
     async with engine.connect() as connection:
-        found = await queries.newest_signals(connection, strategy_id=strategy_id, symbol=symbol, limit=limit)
+        found = await signals.newest_signals(connection, strategy_id=strategy_id, symbol=symbol, limit=limit)
     return Signals(items=found, limit=limit)
 
 
@@ -93,7 +94,7 @@ async def list_positions(
 ) -> Positions:
     """The positions that the exit rules watch, with all that the rules remember of each."""
     async with engine.connect() as connection:
-        found = await queries.lifecycles(
+        found = await positions.lifecycles(
             connection, strategy_id=strategy_id, symbol=symbol, is_open=is_open, limit=limit
         )
     return Positions(items=found, limit=limit)

@@ -1,0 +1,96 @@
+"""Let operators ask and act: dead letters they can settle, what they did, and lists that stay quick.
+
+Nothing that a reader of the platform's tables would notice: two new tables, two columns and indexes.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects.postgresql import JSONB
+
+revision = "0008"
+down_revision = "0007"
+branch_labels = None
+depends_on = None
+
+_INDEXES = {
+    "idx_trading_signals_strategy_timestamp": (
+        "trading_signals",
+        ["strategy_id", sa.text('"timestamp" DESC')],
+    ),
+    "idx_trading_signals_asset_timestamp": ("trading_signals", ["asset", sa.text('"timestamp" DESC')]),
+    "idx_execution_events_strategy_executed_at": (
+        "execution_events",
+        ["strategy_id", sa.text("executed_at DESC")],
+    ),
+    "idx_execution_events_asset_executed_at": ("execution_events", ["asset", sa.text("executed_at DESC")]),
+    "idx_model_versions_strategy_trained_at": ("model_versions", ["strategy_id", sa.text("trained_at DESC")]),
+    "idx_model_quality_metrics_of_version": (
+        "model_quality_metrics",
+        ["model_version_id", "metric_name", "evaluated_at"],
+    ),
+    "position_lifecycles_symbol_idx": ("position_lifecycles", ["symbol", sa.text("opened_at DESC")]),
+    "position_lifecycles_strategy_idx": ("position_lifecycles", ["strategy_id", sa.text("opened_at DESC")]),
+    "training_runs_updated_at_idx": ("training_runs", [sa.text("updated_at DESC")]),
+}
+
+
+def upgrade() -> None:
+    op.create_table(
+        "dead_letters",
+        sa.Column("letter_id", sa.Uuid, primary_key=True),
+        sa.Column("queue", sa.String(255), nullable=False),
+        sa.Column("service", sa.String(100), nullable=False),
+        sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("body", sa.LargeBinary, nullable=False),
+        sa.Column("headers", JSONB, nullable=False),
+        sa.Column("content_type", sa.String(255)),
+        sa.Column("message_id", sa.String(255)),
+        sa.Column("trace_id", sa.String(100), nullable=False),
+        sa.Column("failed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column(
+            "collected_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("now()")
+        ),
+        sa.Column("state", sa.String(10), nullable=False, server_default="open"),
+        sa.Column("settled_at", sa.DateTime(timezone=True)),
+        sa.Column("settled_by", sa.String(100)),
+        sa.Column("settled_reason", sa.Text),
+        sa.CheckConstraint("state IN ('open', 'replayed', 'discarded')", name="dead_letters_state_check"),
+    )
+    op.create_index("dead_letters_failed_at_idx", "dead_letters", [sa.text("failed_at DESC")])
+    op.create_index("dead_letters_state_idx", "dead_letters", ["state", sa.text("failed_at DESC")])
+    op.create_table(
+        "operator_actions",
+        sa.Column("action_id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+        sa.Column("acted_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("now()")),
+        sa.Column("actor", sa.String(100), nullable=False),
+        sa.Column("action", sa.String(50), nullable=False),
+        sa.Column("subject", sa.String(150), nullable=False),
+        sa.Column("reason", sa.Text),
+        sa.Column("details", JSONB),
+        sa.Column("trace_id", sa.String(100), nullable=False),
+    )
+    op.create_index("operator_actions_acted_at_idx", "operator_actions", [sa.text("acted_at DESC")])
+    op.add_column("training_runs", sa.Column("idempotency_key", sa.String(100)))
+    op.add_column(
+        "training_runs",
+        sa.Column("dataset_only", sa.Boolean, nullable=False, server_default=sa.text("false")),
+    )
+    op.create_index(
+        "training_runs_idempotency_key_idx",
+        "training_runs",
+        ["idempotency_key"],
+        unique=True,
+        postgresql_where=sa.text("idempotency_key IS NOT NULL"),
+    )
+    for name, (table, columns) in _INDEXES.items():
+        op.create_index(name, table, columns)
+
+
+def downgrade() -> None:
+    for name, (table, _) in _INDEXES.items():
+        op.drop_index(name, table)
+    op.drop_index("training_runs_idempotency_key_idx", "training_runs")
+    op.drop_column("training_runs", "dataset_only")
+    op.drop_column("training_runs", "idempotency_key")
+    op.drop_table("operator_actions")
+    op.drop_table("dead_letters")
