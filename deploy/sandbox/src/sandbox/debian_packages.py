@@ -21,8 +21,15 @@ _STATUS = Path("/var/lib/dpkg/status")
 _KEPT_FIELDS = ("Package:", "Status:", "Architecture:", "Version:", "Multi-Arch:", "Provides:")
 
 
-def unpack(package: str, into: Path, *, own: tuple[str, ...], report: Callable[[str], None]) -> None:
-    """`into` holds `package` and everything it needs that this machine lacks.
+def unpack(
+    package: str,
+    into: Path,
+    *,
+    own: tuple[str, ...],
+    report: Callable[[str], None],
+    beside: tuple[str, ...] = (),
+) -> None:
+    """`into` holds `package`, those `beside` it and everything they need that this machine lacks.
 
     Packages whose name starts with one of `own` are unpacked even when they are installed. Package
     lists are kept in `into`/../apt. Does nothing when `into` exists. Raises Missing.
@@ -39,7 +46,8 @@ def unpack(package: str, into: Path, *, own: tuple[str, ...], report: Callable[[
         report(f"fetching Debian's {package}")
         tree = Path(work) / "tree"
         tree.mkdir()
-        for archive in _download(package, Path(work) / "archives", into.parent / "apt", own, report):
+        wanted = (package, *beside)
+        for archive in _download(wanted, Path(work) / "archives", into.parent / "apt", own, report):
             _run(["dpkg", "-x", str(archive), str(tree)], f"cannot unpack {archive.name}")
         tree.rename(into)
 
@@ -59,18 +67,22 @@ def only_one(lock: Path) -> Iterator[None]:
 
 
 def _download(
-    package: str, archives: Path, apt: Path, own: tuple[str, ...], report: Callable[[str], None]
+    packages: tuple[str, ...],
+    archives: Path,
+    apt: Path,
+    own: tuple[str, ...],
+    report: Callable[[str], None],
 ) -> list[Path]:
     for directory in (apt / "lists" / "partial", archives / "partial"):
         directory.mkdir(parents=True, exist_ok=True)
     (apt / "status").write_text(_installed_without(own), encoding="utf-8")
     configuration = _configure(apt, archives)
     environment = {**os.environ, "APT_CONFIG": str(configuration), "LC_ALL": "C"}
-    install = ["apt-get", "install", "--download-only", "--yes", "--no-install-recommends", package]
+    install = ["apt-get", "install", "--download-only", "--yes", "--no-install-recommends", *packages]
     if not any((apt / "lists").glob("*Packages*")) or not _works(install, environment):
         report("reading Debian's package lists")
         _run(["apt-get", "update"], "cannot read Debian's package lists", environment)
-        _run(install, f"cannot fetch Debian's {package}", environment)
+        _run(install, f"cannot fetch Debian's {packages[0]}", environment)
     return sorted(archives.glob("*.deb"))
 
 
