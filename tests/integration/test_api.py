@@ -11,11 +11,11 @@ import aio_pika
 import httpx
 import msgspec
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, select
 
 from api.app import create_app
 from api.settings import Settings
-from common import artifacts, model_registry, tables, topology, training_runs
+from common import artifacts, model_registry, tables, topology
 from common.artifacts import Golden, Manifest
 from common.database import create_engine
 from common.model_registry import NewMetric, NewVersion
@@ -544,7 +544,7 @@ async def test_a_deactivation_leads_back_to_warm_up_and_is_announced_without_a_v
 
     assert answer.status_code == 200
     [momentum, _] = (await bench.get("/strategies"))["items"]
-    assert answer.json() == momentum
+    assert answer.json().items() <= momentum.items()
     assert (momentum["mode"], momentum["active_version"], momentum["epoch"]) == ("warm-up", None, 2)
     assert announced == {
         "strategy_id": "momentum",
@@ -620,251 +620,6 @@ async def test_a_strategy_without_a_history_has_an_empty_one_and_an_unknown_one_
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
-# Training
-
-
-async def test_a_training_is_requested_once_until_it_is_finished(bench):
-    answer = await bench.client.post(
-        "/api/v1/training/trigger", json={"strategy_id": "reversal", "symbol": "ETHUSDT"}
-    )
-
-    said = answer.json()
-    assert answer.status_code == 202
-    assert said["triggered"] is True
-    assert (said["strategy_id"], said["symbol"]) == ("reversal", "ETHUSDT")
-    assert "reversal" in said["message"]
-    async with bench.engine.connect() as connection:
-        [run] = await training_runs.recent(connection)
-    assert str(run.run_id) == said["run_id"]
-    assert (run.trigger, run.priority, run.state) == ("manual", "HIGH", "requested")
-    assert run.trace_id == answer.headers["x-trace-id"]
-
-    again = {"strategy_id": "reversal", "symbol": "ETHUSDT"}
-    assert (await bench.refused("/training/trigger", again, 409))[0] == "conflict"
-    assert (await bench.post("/training/trigger", {"strategy_id": "reversal"})).status_code == 202
-
-    async with bench.engine.begin() as connection:
-        await connection.execute(update(tables.training_runs).values(state="failed", finished_at=NOON))
-    assert (await bench.post("/training/trigger", again)).status_code == 202
-
-
-async def test_a_trigger_that_names_nothing_takes_the_first_strategy_and_symbol(bench):
-    for content in (b"", b"{}"):
-        answer = await bench.client.post("/api/v1/training/trigger", content=content)
-
-        assert answer.status_code == (202 if not content else 409), answer.text
-
-    async with bench.engine.connect() as connection:
-        [run] = await training_runs.recent(connection)
-    assert (run.strategy_id, run.symbol) == ("momentum", "BTCUSDT")
-
-
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [
-        ({"strategy_id": "unknown"}, 404),
-        ({"symbol": "DOGEUSDT"}, 404),
-        ({"symbol": "btc/usdt"}, 400),
-        ({"strategy_id": ""}, 400),
-        ({"strategy": "momentum"}, 400),
-    ],
-)
-async def test_a_trigger_for_what_is_not_traded_here_is_refused(bench, body, status):
-    await bench.refused("/training/trigger", body, status)
-
-    async with bench.engine.connect() as connection:
-        assert await training_runs.recent(connection) == []
-
-
-async def test_without_configured_symbols_a_trigger_has_to_name_one(database_url, amqp_url, tmp_path):
-    async with running_api(
-        database_url, amqp_url, tmp_path, trading_symbols=(), trading_strategies=()
-    ) as bench:
-        assert "TRADING_SYMBOLS" in (await bench.refused("/training/trigger", {}, 422))[1]
-
-        answer = await bench.post("/training/trigger", {"symbol": "SOLUSDT"})
-        assert (answer.status_code, answer.json()["strategy_id"]) == (202, "default")
-
-
-def a_run(state, *, strategy_id="momentum", symbol="BTCUSDT", at=NOON, **values):
-    return {
-        "run_id": uuid4(),
-        "strategy_id": strategy_id,
-        "symbol": symbol,
-        "trigger": "manual",
-        "priority": "NORMAL",
-        "state": state,
-        "requested_at": at,
-        "started_at": None,
-        "finished_at": None,
-        "reason": None,
-        "figures": None,
-        "progress": None,
-        "version": None,
-        "recoveries": 0,
-        "trace_id": "t",
-    } | values
-
-
-async def test_an_idle_fleet_has_a_status_with_every_field_of_the_contract(bench):
-    status = await bench.get("/training/status")
-
-    assert status == {
-        "is_training": False,
-        "current_training": None,
-        "last_training": None,
-        "next_scheduled_training": None,
-        "queue_size": 0,
-        "queue_wait_time_seconds": None,
-        "next_queued_training_strategy_id": None,
-        "pending_dataset_builds": 0,
-        "metrics": {
-            "total_runs": 0,
-            "succeeded": 0,
-            "rejected": 0,
-            "failed": 0,
-            "cancelled": 0,
-            "recovered": 0,
-            "success_rate": None,
-            "average_duration_seconds": None,
-            "max_duration_seconds": None,
-            "average_wait_seconds": None,
-            "max_wait_seconds": None,
-            "max_queue_depth": 0,
-        },
-    }
-
-
-async def test_the_training_status_is_what_the_runs_say(bench):
-    started, ended = NOON + timedelta(seconds=10), NOON + timedelta(seconds=40)
-    recently = datetime.now(UTC) - timedelta(seconds=30)
-    await bench.insert(
-        tables.training_runs,
-        a_run("succeeded", started_at=started, finished_at=ended, version="v1", recoveries=2),
-        a_run("rejected", finished_at=ended + timedelta(hours=1), reason="no target", figures={"rows": 0}),
-        a_run("failed", strategy_id="reversal", started_at=started, finished_at=ended + timedelta(hours=2)),
-        a_run("running", started_at=recently, at=recently, progress={"round": 12}),
-        a_run("building", strategy_id="reversal", at=recently),
-        a_run("requested", strategy_id="reversal", symbol="ETHUSDT", at=recently),
-    )
-
-    fleet = await bench.get("/training/status")
-    momentum = await bench.get("/training/status", strategy_id="momentum")
-
-    assert fleet["is_training"]
-    assert fleet["current_training"]["progress"] == {"round": 12}
-    assert fleet["last_training"]["state"] == "failed"
-    assert (fleet["queue_size"], fleet["pending_dataset_builds"]) == (1, 1)
-    assert fleet["next_queued_training_strategy_id"] == "reversal"
-    assert 30 <= fleet["queue_wait_time_seconds"] < 90
-    assert fleet["metrics"] == {
-        "total_runs": 3,
-        "succeeded": 1,
-        "rejected": 1,
-        "failed": 1,
-        "cancelled": 0,
-        "recovered": 2,
-        "success_rate": pytest.approx(1 / 3),
-        "average_duration_seconds": 30.0,
-        "max_duration_seconds": 30.0,
-        "average_wait_seconds": pytest.approx(20 / 3),
-        "max_wait_seconds": 10.0,
-        "max_queue_depth": 3,
-    }
-    assert (momentum["queue_size"], momentum["pending_dataset_builds"]) == (0, 0)
-    last = momentum["last_training"]
-    assert (last["state"], last["reason"], last["figures"]) == ("rejected", "no target", {"rows": 0})
-
-
-async def test_runs_are_listed_newest_first_and_shown_one_by_one(bench):
-    oldest, newest = a_run("succeeded", version="v1"), a_run("building", at=NOON + timedelta(minutes=2))
-    other = a_run("failed", strategy_id="reversal", at=NOON + timedelta(minutes=1), reason="no memory")
-    await bench.insert(tables.training_runs, oldest, newest, other)
-
-    async def listed(**query):
-        return [item["run_id"] for item in (await bench.get("/training/runs", **query))["items"]]
-
-    assert await listed() == [str(run["run_id"]) for run in (newest, other, oldest)]
-    assert await listed(strategy_id="momentum", limit=1) == [str(newest["run_id"])]
-    assert await listed(strategy_id="unknown") == []
-    shown = await bench.get(f"/training/runs/{other['run_id']}")
-    assert (shown["strategy_id"], shown["state"], shown["reason"]) == ("reversal", "failed", "no memory")
-    assert shown["requested_at"] == "2026-03-01T12:01:00Z"
-
-
-async def test_a_run_that_there_is_not_is_404(bench):
-    answer = await bench.client.get(f"/api/v1/training/runs/{uuid4()}")
-
-    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
-    assert (await bench.refused(f"/training/runs/{uuid4()}/cancel", {"reason": "x"}, 404))[0] == "not_found"
-
-
-@pytest.mark.parametrize("state", training_runs.UNFINISHED)
-async def test_an_unfinished_run_is_cancelled_once_with_actor_and_reason(bench, state):
-    run = a_run(state, owner="trainer-1", lease_until=datetime.now(UTC) + timedelta(seconds=15))
-    await bench.insert(tables.training_runs, run)
-    path = f"/training/runs/{run['run_id']}/cancel"
-
-    await bench.refused(path, {"actor": "ada"}, 400)
-    answer = await bench.post(path, {"actor": "ada", "reason": "the exchange had an outage"})
-
-    shown = answer.json()
-    assert answer.status_code == 200, answer.text
-    assert (shown["state"], shown["cancel_actor"]) == ("cancelled", "ada")
-    assert shown["cancel_reason"] == "the exchange had an outage"
-    assert shown["reason"] == "cancelled by ada: the exchange had an outage"
-    assert shown["finished_at"] == shown["cancel_requested_at"]
-    code, detail = await bench.refused(path, {"reason": "again"}, 409)
-    assert (code, detail) == ("conflict", "the run has ended already: cancelled")
-    assert (await bench.get("/training/status"))["metrics"]["cancelled"] == 1
-
-
-async def test_a_full_queue_refuses_and_says_how_full_it_is(database_url, amqp_url, tmp_path):
-    async with running_api(database_url, amqp_url, tmp_path, training_queue_max_size=1) as bench:
-        assert (await bench.post("/training/trigger", {})).status_code == 202
-
-        code, detail = await bench.refused("/training/trigger", {"strategy_id": "reversal"}, 409)
-
-    assert code == "queue_full"
-    assert detail == "the queue is full: 1 trainings wait, TRAINING_QUEUE_MAX_SIZE is 1"
-
-
-async def test_without_a_queue_a_second_training_is_refused_until_the_first_has_ended(
-    database_url, amqp_url, tmp_path
-):
-    async with running_api(database_url, amqp_url, tmp_path, training_queue_enabled=False) as bench:
-        run_id = (await bench.post("/training/trigger", {})).json()["run_id"]
-        code, detail = await bench.refused("/training/trigger", {"strategy_id": "reversal"}, 409)
-        await bench.post(f"/training/runs/{run_id}/cancel", {"reason": "not now"})
-        answer = await bench.post("/training/trigger", {"strategy_id": "reversal"})
-
-    assert code == "queue_disabled"
-    assert "TRAINING_QUEUE_ENABLED" in detail
-    assert answer.status_code == 202
-
-
-async def test_a_more_urgent_trigger_makes_the_waiting_run_as_urgent(bench):
-    first = (await bench.post("/training/trigger", {"priority": "NORMAL", "actor": "ada"})).json()
-    second = (await bench.post("/training/trigger", {"priority": "CRITICAL"})).json()
-
-    assert first["run_id"] == second["run_id"]
-    run = await bench.get(f"/training/runs/{first['run_id']}")
-    assert (run["priority"], run["requested_by"]) == ("CRITICAL", "ada")
-    assert (await bench.refused("/training/trigger", {"priority": "CRITICAL"}, 409))[0] == "conflict"
-
-
-async def test_the_status_says_when_the_next_training_is_due(database_url, amqp_url, tmp_path):
-    trained_at = datetime.now(UTC) - timedelta(days=1)
-    async with running_api(database_url, amqp_url, tmp_path, model_retraining_interval_days=3) as bench:
-        before = (await bench.get("/training/status"))["next_scheduled_training"]
-        await bench.version(trained_at=trained_at)
-        after = (await bench.get("/training/status"))["next_scheduled_training"]
-        other = (await bench.get("/training/status", strategy_id="reversal"))["next_scheduled_training"]
-
-    assert before is other is None
-    assert datetime.fromisoformat(after) == trained_at + timedelta(days=3)
-
-
 # Strategies, signals, positions, skips
 
 
@@ -887,6 +642,12 @@ async def test_a_strategy_without_a_version_warms_up_and_one_with_a_version_does
         "epoch": 0,
         "activated_at": None,
         "trading_state": "ACTIVE",
+        "symbols": ["BTCUSDT", "ETHUSDT"],
+        "state_scope": None,
+        "state_actor": None,
+        "state_reason": None,
+        "last_outcome": None,
+        "served_by": {"serving": 0, "alive": 0},
     }
 
 

@@ -1,61 +1,15 @@
 """The API's pure decisions: what may be activated, what is being trained, who may trade, why not."""
 
-from datetime import UTC, datetime, timedelta
-from uuid import UUID
+from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from api.core.skips import SkipCount, by_asset_and_strategy, by_reason
-from api.core.training_status import TrainingRun, next_scheduled, training_status
 from api.core.versions import is_version_name, objection
 from common.core.trading_state import TradingState, trading_state
-from common.core.training_queue import TrainingFigures
-from common.core.training_schedule import Schedule
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-NOTHING_ENDED = TrainingFigures(
-    total_runs=0,
-    succeeded=0,
-    rejected=0,
-    failed=0,
-    cancelled=0,
-    recovered=0,
-    success_rate=None,
-    average_duration_seconds=None,
-    max_duration_seconds=None,
-    average_wait_seconds=None,
-    max_wait_seconds=None,
-    max_queue_depth=0,
-)
 ACTIVE, REDUCING, HALTED = TradingState
-
-
-def run(state, *, strategy="default", priority="HIGH", minute=0, started=None):
-    return TrainingRun(
-        run_id=UUID(int=minute),
-        strategy_id=strategy,
-        symbol="BTCUSDT",
-        trigger="manual",
-        priority=priority,
-        state=state,
-        requested_at=NOON + timedelta(minutes=minute),
-        requested_by="trainer",
-        started_at=started,
-        finished_at=None,
-        dataset_id=None,
-        attempts=0,
-        recoveries=0,
-        reason=None,
-        figures=None,
-        progress=None,
-        version=None,
-        cancel_requested_at=None,
-        cancel_actor=None,
-        cancel_reason=None,
-        trace_id="t",
-    )
 
 
 @pytest.mark.parametrize("name", ["v1", "v0", "v12.34", "v999999"])
@@ -131,80 +85,6 @@ def test_the_objection_says_what_the_verdict_says():
 )
 def test_the_strictest_stored_state_holds_and_the_initial_one_while_none_is_stored(stored, holds):
     assert trading_state(stored, "a", REDUCING) is holds
-
-
-def test_an_idle_fleet_trains_nothing_and_nothing_waits():
-    status = training_status([], None, NOTHING_ENDED, scheduled=None, now=NOON)
-
-    assert not status.is_training
-    assert status.current_training is status.last_training is status.next_scheduled_training is None
-    assert (status.queue_size, status.pending_dataset_builds) == (0, 0)
-    assert status.queue_wait_time_seconds is status.next_queued_training_strategy_id is None
-
-
-def test_the_status_tells_running_from_waiting_from_building():
-    first, second = NOON + timedelta(minutes=5), NOON + timedelta(minutes=6)
-    runs = [
-        run("running", strategy="late", minute=1, started=second),
-        run("running", strategy="early", minute=2, started=first),
-        run("building", strategy="building", minute=3),
-        run("requested", strategy="normal", priority="NORMAL", minute=0),
-        run("ready", strategy="high", minute=4),
-        run("requested", strategy="high but later", minute=5),
-    ]
-
-    status = training_status(runs, None, NOTHING_ENDED, scheduled=NOON, now=NOON + timedelta(minutes=10))
-
-    assert status.is_training
-    assert status.current_training.strategy_id == "early"
-    assert status.queue_size == 3
-    assert status.pending_dataset_builds == 1
-    assert status.next_queued_training_strategy_id == "high"
-    assert status.queue_wait_time_seconds == 360.0
-    assert status.next_scheduled_training == NOON
-
-
-def test_a_run_that_has_waited_long_is_shown_as_the_next():
-    runs = [
-        run("ready", strategy="patient", priority="NORMAL", minute=0),
-        run("ready", strategy="urgent", priority="CRITICAL", minute=59),
-    ]
-
-    def following(minute):
-        now = NOON + timedelta(minutes=minute)
-        status = training_status(runs, None, NOTHING_ENDED, scheduled=None, now=now)
-        return status.next_queued_training_strategy_id
-
-    assert (following(59), following(60)) == ("urgent", "patient")
-
-
-def test_the_next_scheduled_training_is_the_first_of_all_strategies_that_have_a_version():
-    hourly = Schedule(expression="hourly", interval_days=7)
-    weekly = Schedule(expression=None, interval_days=7)
-    trained = {"a": NOON - timedelta(minutes=10), "b": NOON - timedelta(days=6)}
-
-    def scheduled(**schedules):
-        return next_scheduled(schedules, trained, NOON)
-
-    assert scheduled(b=weekly, without_a_version=hourly) == NOON + timedelta(days=1)
-    assert scheduled(a=hourly, b=weekly) == NOON
-    assert scheduled(b=Schedule(expression=None, interval_days=1)) == NOON, "overdue is now"
-    assert scheduled(without_a_version=hourly) is None
-
-
-@given(st.lists(st.sampled_from(["requested", "building", "ready", "running"])))
-def test_every_unfinished_run_is_counted_once(states):
-    status = training_status(
-        [run(state, minute=n) for n, state in enumerate(states)],
-        None,
-        NOTHING_ENDED,
-        scheduled=None,
-        now=NOON,
-    )
-
-    running = states.count("running")
-    assert status.queue_size + status.pending_dataset_builds + running == len(states)
-    assert status.queue_wait_time_seconds is None or status.queue_wait_time_seconds >= 0
 
 
 def skip(strategy, symbol, reason, skips):

@@ -2,7 +2,9 @@
 
 import httpx
 import pytest
+import structlog
 from litestar import Litestar, get
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from api import problems
@@ -157,6 +159,71 @@ async def test_health_says_what_is_away(client):
     assert answer.status_code == 503
     assert (said["status"], said["service"]) == ("unhealthy", "model-service")
     assert (said["database_connected"], said["queue_connected"]) == (False, False)
+
+
+async def test_each_request_is_one_log_line_with_its_template_and_nothing_that_was_sent(client):
+    with capture_logs() as logged:
+        await client.get("/api/v1/models/v7/metrics?metric_name=s3cret!")
+
+    [line] = [line for line in logged if line["event"] == "request answered"]
+    assert line.pop("duration_ms") > 0
+    assert line == {
+        "event": "request answered",
+        "log_level": "info",
+        "method": "GET",
+        "route": "/api/v1/models/{version}/metrics",
+        "status": 400,
+        "client": "127.0.0.1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "level", "seen"),
+    [
+        ("GET", "/health/live", {}, "debug", ("GET", "/health/live", 200)),
+        ("GET", "/console/main.js", {}, "debug", ("GET", "/console/main.js", 200)),
+        ("GET", f"/api/v1/{KEY}", {}, "info", ("GET", "none", 404)),
+        ("DELETE", "/api/v1/models/v7", {}, "info", ("DELETE", "none", 405)),
+        ("BREW", "/api/v1/models/v7", {}, "info", ("other", "none", 405)),
+        ("GET", "/api/v1/models/v7", {"X-API-Key": "wrong"}, "info", ("GET", "none", 401)),
+        ("POST", "/api/v1/models/v7", {"X-API-Key": "wrong"}, "info", ("POST", "none", 401)),
+    ],
+)
+async def test_what_no_route_answers_has_no_name_of_its_own_in_log_and_metrics(
+    client, method, path, headers, level, seen
+):
+    labels = dict(zip(("method", "route", "status"), map(str, seen), strict=True))
+    before = REGISTRY.get_sample_value("flotilla_api_requests_total", labels) or 0
+    with capture_logs() as logged:
+        await client.request(method, path, headers=headers)
+
+    [line] = [line for line in logged if line["event"] == "request answered"]
+    assert (line["method"], line["route"], line["status"]) == seen
+    assert line["log_level"] == level
+    assert REGISTRY.get_sample_value("flotilla_api_requests_total", labels) == before + 1
+    timed = {"method": labels["method"], "route": labels["route"]}
+    assert REGISTRY.get_sample_value("flotilla_api_request_duration_seconds_count", timed) > 0
+    assert KEY not in str(logged)
+
+
+async def test_the_log_has_the_trace_id_that_the_client_sent(client):
+    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as logged:
+        await client.get("/api/v1/no-such-route")
+
+    assert [(line["event"], line["trace_id"]) for line in logged] == [("request answered", "trace-7")]
+
+
+async def test_a_bug_outside_of_the_routes_is_500_too():
+    async def bug(scope, receive, send):
+        raise RuntimeError(f"cannot reach {NOWHERE}")
+
+    async with client_of(traced(problems.guarded(bug))) as client:
+        with capture_logs() as logged:
+            answer = await client.get("/bug")
+
+    said = is_problem(answer, 500, "internal_error")
+    assert "s3cret" not in str(said)
+    assert [line["event"] for line in logged] == ["request failed"]
 
 
 async def test_a_bug_is_500_without_internals_and_in_the_log_with_them():

@@ -2,37 +2,51 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 
 import structlog
-from faststream.rabbit import RabbitBroker
 from litestar import Litestar, Router
 from litestar.di import Provide
 from litestar.handlers import HTTPRouteHandler
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme
-from sqlalchemy.ext.asyncio import AsyncEngine
+from litestar.types import ASGIApp
 
-from api import auth, problems
+from api import auth, description, problems
+from api.attempts import Attempts
+from api.broadcast import Broadcast
+from api.console import routes as console
+from api.dead_letters import COLLECT_INTERVAL_S, COUNT_INTERVAL_S, Collector
 from api.parameters import only_known_parameters
+from api.request_log import observed
 from api.routes import (
     activation,
+    audit,
     closing,
+    comparison,
+    dead_letters,
+    decisions,
+    events,
+    executions,
+    exit_rules,
+    figures,
     fleet,
+    fleet_health,
     health,
+    metrics,
     models,
     monitoring,
     performance,
-    trading,
+    positions,
+    signals,
+    strategies,
     trading_states,
     training,
+    training_status,
 )
 from api.settings import Settings
 from api.traces import traced
 from common import bus
-from common.background import BackgroundTasks
+from common.background import BackgroundTasks, every
 from common.database import create_engine
+from common.model_storage import storage_check
 from common.probes import Probes, database_check, queue_check
 from common.telemetry import Event
 
@@ -41,45 +55,89 @@ log = structlog.get_logger(__name__)
 MAX_BODY_BYTES = 256 * 1024
 """A longer body is refused before it is read."""
 
-_SECURITY = "ApiKey"
+_BROADCAST = "broadcast"
 
 
 def create_app(settings: Settings) -> Litestar:
     """The management API: everything but health and metrics needs the key, the description included."""
-    engine = create_engine(settings, application="api")
+    engine = create_engine(settings, application="api", is_pinged=False)
     broker = bus.create_broker(settings, service="api")
-    probes = Probes("model-service", database=database_check(engine), queue=queue_check(broker))
+    probes = Probes(
+        "model-service",
+        database=database_check(engine),
+        queue=queue_check(broker),
+        concerns={"model_storage": storage_check(settings, writes=False)},
+    )
+    collector = Collector(broker, engine)
+    broadcast = Broadcast(
+        engine,
+        interval_s=settings.model_service_event_poll_seconds,
+        max_listeners=settings.model_service_max_event_listeners,
+    )
+
+    async def collect() -> None:
+        await bus.connect(broker)
+        await every(COLLECT_INTERVAL_S, collector.collect)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         log.info(Event.SERVICE_STARTED)
         async with BackgroundTasks() as tasks:
-            tasks.start(bus.connect(broker))
+            tasks.start(collect())
+            tasks.start(every(COUNT_INTERVAL_S, collector.count))
             yield
+        await broadcast.stop()
         await broker.stop()
         await engine.dispose()
         log.info(Event.SERVICE_STOPPED)
 
     app = Litestar(
-        [*health.routes(probes), _version_1(settings, engine, broker)],
+        [
+            *health.routes(probes, settings.model_storage_path),
+            *console.routes(),
+            _version_1(settings=settings, engine=engine, broker=broker, probes=probes, broadcast=broadcast),
+        ],
         lifespan=[lifespan],
         exception_handlers=problems.handlers(),
-        openapi_config=_description(),
+        openapi_config=description.config(),
         request_max_body_size=MAX_BODY_BYTES,
         logging_config=None,
         debug=False,
     )
-    # Outside of the router, so that a path that does not exist asks for the key as well.
-    key = settings.model_service_api_key.get_secret_value()
-    app.asgi_handler = traced(auth.keyed(app.asgi_handler, key, open_paths=health.PATHS))
+    app.state[_BROADCAST] = broadcast
+    app.asgi_handler = _outside_of_the_routes(app.asgi_handler, settings)
     return app
 
 
-def _version_1(settings: Settings, engine: AsyncEngine, broker: RabbitBroker) -> Router:
+def end_streams(app: Litestar) -> None:
+    """Whoever hears the event stream is told that it is over: a stop need not wait for them."""
+    app.state[_BROADCAST].end()
+
+
+# Outside of the router, so that a path that does not exist asks for the key as well.
+def _outside_of_the_routes(app: ASGIApp, settings: Settings) -> ASGIApp:
+    key, read_only = settings.model_service_api_key, settings.model_service_readonly_api_key
+    keys = auth.Keys(key.get_secret_value(), read_only.get_secret_value() if read_only else None)
+    attempts = Attempts(settings.model_service_wrong_keys_per_minute)
+    open_paths = health.PATHS | console.PATHS
+    keyed = auth.keyed(app, keys, attempts, open_paths=open_paths)
+    return traced(observed(problems.guarded(keyed), quiet_paths=open_paths))
+
+
+# `provided`: what routes may ask for, by the name of their argument.
+def _version_1(**provided: object) -> Router:
     return Router(
         "/api/v1",
         route_handlers=[
-            _tagged("models", models.list_models, models.get_model, models.list_metrics),
+            _tagged(
+                "models",
+                models.list_models,
+                models.get_model,
+                metrics.list_metrics,
+                metrics.metric_series,
+                comparison.compare,
+                comparison.calibration,
+            ),
             _tagged(
                 "activation",
                 activation.activate,
@@ -91,21 +149,44 @@ def _version_1(settings: Settings, engine: AsyncEngine, broker: RabbitBroker) ->
             _tagged(
                 "training",
                 training.trigger,
-                training.status,
-                training.list_runs,
-                training.get_run,
+                training.build_dataset,
                 training.cancel_run,
+                training_status.status,
+                training_status.schedule,
+                training_status.list_runs,
+                training_status.get_run,
             ),
             _tagged(
                 "trading",
-                trading.list_strategies,
-                trading.list_signals,
-                trading.list_positions,
+                strategies.list_strategies,
+                signals.list_signals,
+                signals.get_signal,
+                decisions.list_decisions,
+                executions.list_executions,
+                positions.list_positions,
+                positions.get_position,
                 closing.close_position,
+                exit_rules.get_exit_rules,
             ),
-            _tagged("performance", performance.time_series),
-            _tagged("trading states", trading_states.list_trading_states, trading_states.set_trading_state),
+            _tagged("performance", performance.time_series, performance.summary),
+            _tagged(
+                "trading states",
+                trading_states.list_trading_states,
+                trading_states.set_trading_state,
+                trading_states.pause,
+                trading_states.reduce,
+                trading_states.resume,
+            ),
+            _tagged(
+                "console",
+                figures.price_figure,
+                figures.skips_figure,
+                figures.equity_figure,
+                figures.calibration_figure,
+                figures.confusion_figure,
+            ),
             _tagged("fleet", fleet.list_replicas, fleet.list_modes),
+            _tagged("events", events.hear_events),
             _tagged(
                 "monitoring",
                 monitoring.skip_metrics,
@@ -113,33 +194,27 @@ def _version_1(settings: Settings, engine: AsyncEngine, broker: RabbitBroker) ->
                 monitoring.list_outcomes,
                 monitoring.list_bars,
                 monitoring.list_alerts,
+                metrics.models_performance,
+                fleet_health.health_details,
+            ),
+            _tagged("audit", audit.list_actions),
+            _tagged(
+                "dead letters",
+                dead_letters.list_letters,
+                dead_letters.get_letter,
+                dead_letters.replay_letter,
+                dead_letters.discard_letter,
             ),
         ],
         guards=[only_known_parameters],
-        security=[{_SECURITY: []}],
-        dependencies={
-            "settings": Provide(lambda: settings, sync_to_thread=False),
-            "engine": Provide(lambda: engine, sync_to_thread=False),
-            "broker": Provide(lambda: broker, sync_to_thread=False),
-        },
+        security=[{description.SECURITY: []}],
+        dependencies={name: _provide(value) for name, value in provided.items()},
     )
+
+
+def _provide(value: object) -> Provide:
+    return Provide(lambda: value, sync_to_thread=False)
 
 
 def _tagged(tag: str, *routes: HTTPRouteHandler) -> Router:
     return Router("/", route_handlers=routes, tags=[tag])
-
-
-def _description() -> OpenAPIConfig:
-    return OpenAPIConfig(
-        title="Flotilla model service",
-        version=version("flotilla-api"),
-        description="Versions, training, signals and positions of the fleet.",
-        path="/schema",
-        render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"])],
-        components=Components(
-            security_schemes={
-                _SECURITY: SecurityScheme(type="apiKey", name=auth.HEADER, security_scheme_in="header")
-            }
-        ),
-        use_handler_docstrings=True,
-    )

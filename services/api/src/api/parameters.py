@@ -29,8 +29,11 @@ Actor = Annotated[str, msgspec.Meta(min_length=1, max_length=100, pattern=STORAB
 Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=1000, pattern=STORABLE)]
 
 
-def only_known_parameters(connection: ASGIConnection[Any, Any, Any, Any], _: object) -> None:
-    """Guard: a query parameter that the route does not have, or one said twice, is an error, not ignored."""
+async def only_known_parameters(connection: ASGIConnection[Any, Any, Any, Any], _: object) -> None:
+    """Guard: a query parameter that the route does not have, or one said twice, is an error, not ignored.
+
+    Async: what is not runs in a thread, for every request.
+    """
     signature = connection.route_handler.parsed_fn_signature
     known = {
         field.kwarg_definition.name or name

@@ -9,7 +9,8 @@ import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.types import ExceptionHandlersMap
+from litestar.response.base import ASGIResponse
+from litestar.types import ASGIApp, ExceptionHandlersMap, Message, Receive, Scope, Send
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -25,6 +26,7 @@ MEDIA_TYPE = "application/problem+json"
 CODES: Mapping[int, str] = {
     400: "invalid_request",
     401: "unauthorized",
+    403: "forbidden",
     404: "not_found",
     405: "method_not_allowed",
     409: "conflict",
@@ -36,16 +38,21 @@ CODES: Mapping[int, str] = {
 }
 """The code of a status, where an error has none of its own."""
 
-_MEANINGS: Mapping[int, str] = {
+MEANINGS: Mapping[int, str] = {
     400: "A parameter or the body is not valid; `errors` names each.",
     401: "X-API-Key is missing or wrong.",
+    403: "The read-only key changes nothing.",
     404: "What was named does not exist.",
     409: "It is in the way of something else, or needs `force`.",
     413: "The body is larger than 256 KiB.",
     422: "The request is valid, but what it leaves out cannot be filled in.",
+    429: "Too much at once, of wrong keys or of what the route does; Retry-After says when to ask again.",
     500: "A bug; the log has it under the trace id.",
     503: "The database does not answer; try again.",
 }
+"""What a status means wherever it is documented."""
+
+_FAILED = "the request failed; the log says why, under the trace id"
 _NOT_ANSWERING = ("08", "53", "57")
 """Classes of SQLSTATE: no connection, no resources, cancelled by an operator or a time-out."""
 
@@ -94,10 +101,41 @@ def documented(*statuses: int) -> dict[int, ResponseSpec]:
     """The errors of a route for its OpenAPI description: `statuses`, and those that every route has."""
     return {
         status: ResponseSpec(
-            Problem, description=_MEANINGS[status], media_type=MEDIA_TYPE, generate_examples=False
+            Problem, description=MEANINGS[status], media_type=MEDIA_TYPE, generate_examples=False
         )
-        for status in sorted({400, 401, 500, 503, *statuses})
+        for status in sorted({400, 401, 429, 500, 503, *statuses})
     }
+
+
+def answer(status: int, detail: str, *, code: str | None = None) -> ASGIResponse:
+    """The problem under the bound trace id, for what answers outside of the routes."""
+    return ASGIResponse(
+        body=msgspec.json.encode(_traced(problem(status, detail, code=code))),
+        status_code=status,
+        media_type=MEDIA_TYPE,
+    )
+
+
+def guarded(app: ASGIApp) -> ASGIApp:
+    """`app`, whose bugs outside of the routes are answered like those within."""
+
+    async def caught(scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def send_seen(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await app(scope, receive, send_seen)
+        except Exception as error:
+            _log_failure(scope, error)
+            if begun:
+                raise
+            await answer(500, _FAILED)(scope, receive, send)
+
+    return caught
 
 
 def handlers() -> ExceptionHandlersMap:
@@ -154,12 +192,20 @@ def _is_outage(error: Exception) -> bool:
 
 
 def _failed(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
-    log.error(Event.REQUEST_FAILED, method=request.method, path=request.url.path, exc_info=error)
-    return _response(problem(500, "the request failed; the log says why, under the trace id"))
+    _log_failure(request.scope, error)
+    return _response(problem(500, _FAILED))
+
+
+def _log_failure(scope: Scope, error: Exception) -> None:
+    log.error(Event.REQUEST_FAILED, method=scope.get("method"), path=scope["path"], exc_info=error)
 
 
 def _response(
     found: Problem, faults: list[Fault] | None = None, *, headers: Mapping[str, str] | None = None
 ) -> Response[Problem]:
-    traced = msgspec.structs.replace(found, trace_id=tracing.current(), errors=faults or msgspec.UNSET)
-    return Response(traced, status_code=found.status, media_type=MEDIA_TYPE, headers=headers)
+    said = _traced(found, faults)
+    return Response(said, status_code=found.status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def _traced(found: Problem, faults: list[Fault] | None = None) -> Problem:
+    return msgspec.structs.replace(found, trace_id=tracing.current(), errors=faults or msgspec.UNSET)

@@ -1,7 +1,8 @@
 """Training status: what is being trained, what waits for it and since when, what comes next by itself."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +13,8 @@ from common.core.training_schedule import Schedule, next_training
 
 WAITING = ("requested", "ready")
 """States in which a run waits for a trainer; `building` waits for the Feature Service."""
+FORESEEN = 5
+"""How many of a strategy's next trainings are told."""
 
 
 class TrainingRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +31,8 @@ class TrainingRun(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime | None
     finished_at: datetime | None
     dataset_id: UUID | None
+    dataset_only: bool
+    """It ends with its dataset; nothing is trained."""
     attempts: int
     """How often a fit was begun."""
     recoveries: int
@@ -42,6 +47,19 @@ class TrainingRun(msgspec.Struct, frozen=True, kw_only=True):
     cancel_actor: str | None
     cancel_reason: str | None
     trace_id: str
+
+
+class StrategyTraining(msgspec.Struct, frozen=True, kw_only=True):
+    """One strategy's part of the training status."""
+
+    strategy_id: str
+    is_training: bool
+    last_training: TrainingRun | None
+    """Its run that ended last, however it ended."""
+    next_scheduled_training: datetime | None
+    """Null: it has no version; its first training comes unasked."""
+    queued: int
+    """Its runs that wait, for a dataset or for a trainer."""
 
 
 class TrainingStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,17 +79,37 @@ class TrainingStatus(msgspec.Struct, frozen=True, kw_only=True):
     next_queued_training_strategy_id: str | None
     pending_dataset_builds: int
     metrics: TrainingFigures
+    strategies: list[StrategyTraining]
+
+
+class ScheduledTraining(msgspec.Struct, frozen=True, kw_only=True):
+    """When a strategy is trained again by itself."""
+
+    strategy_id: str
+    expression: str | None
+    """Five cron fields in UTC, or hourly, daily, weekly; null: the interval alone counts."""
+    interval_days: float
+    """Days from one training to the next, where there is no expression."""
+    last_trained_at: datetime | None
+    """When a training last came to an end that counts; null: the strategy has no version."""
+    next_at: list[datetime]
+    """The next times, the soonest first; empty where `reason` says why."""
+    reason: str
+    """What the times follow from, in a sentence."""
 
 
 def training_status(
     unfinished: Sequence[TrainingRun],
-    last: TrainingRun | None,
+    last: Mapping[str, TrainingRun],
     figures: TrainingFigures,
     *,
-    scheduled: datetime | None,
+    scheduled: Mapping[str, datetime | None],
     now: datetime,
 ) -> TrainingStatus:
-    """The status that follows from the runs that are `unfinished` and the one that ended `last`."""
+    """The status that follows from the runs that are `unfinished` and those that ended `last`, by strategy.
+
+    `scheduled` names the strategies that are traded, each with the time of its next training.
+    """
     running = sorted(
         (run for run in unfinished if run.state == "running"), key=lambda run: run.started_at or now
     )
@@ -83,8 +121,8 @@ def training_status(
     return TrainingStatus(
         is_training=bool(running),
         current_training=running[0] if running else None,
-        last_training=last,
-        next_scheduled_training=scheduled,
+        last_training=max(last.values(), key=lambda run: run.finished_at or run.requested_at, default=None),
+        next_scheduled_training=min(filter(None, scheduled.values()), default=None),
         queue_size=len(waiting),
         queue_wait_time_seconds=(
             max((now - following.requested_at).total_seconds(), 0.0) if following else None
@@ -92,16 +130,60 @@ def training_status(
         next_queued_training_strategy_id=following.strategy_id if following else None,
         pending_dataset_builds=sum(run.state == "building" for run in unfinished),
         metrics=figures,
+        strategies=[
+            StrategyTraining(
+                strategy_id=strategy_id,
+                is_training=any(run.strategy_id == strategy_id for run in running),
+                last_training=last.get(strategy_id),
+                next_scheduled_training=scheduled[strategy_id],
+                queued=sum(
+                    run.strategy_id == strategy_id and run.state in (*WAITING, "building")
+                    for run in unfinished
+                ),
+            )
+            for strategy_id in scheduled
+        ],
     )
 
 
-def next_scheduled(
-    schedules: Mapping[str, Schedule], last_trained_at: Mapping[str, datetime], now: datetime
-) -> datetime | None:
-    """When the first of the strategies that have a version is due; `now` where one is overdue."""
-    instants = [
-        max(now, next_training(schedule, last_trained_at[strategy_id]))
-        for strategy_id, schedule in schedules.items()
-        if strategy_id in last_trained_at
-    ]
-    return min(instants, default=None)
+def next_times(schedule: Schedule, last_trained_at: datetime | None, now: datetime) -> Iterator[datetime]:
+    """When a strategy is trained next, and again after that; `now` first where it is overdue.
+
+    Without a version it has no such time: a first training is requested as soon as it can be.
+    """
+    if last_trained_at is None:
+        return
+    following = max(now, next_training(schedule, last_trained_at))
+    while True:
+        yield following
+        following = next_training(schedule, following)
+
+
+def scheduled_training(
+    strategy_id: str,
+    schedule: Schedule,
+    last_trained_at: datetime | None,
+    *,
+    symbol: str | None,
+    now: datetime,
+) -> ScheduledTraining:
+    """What the schedule makes of a strategy that is trained on `symbol`; None: on none."""
+    times = list(islice(next_times(schedule, last_trained_at, now), FORESEEN)) if symbol else []
+    if symbol is None:
+        reason = "no symbol is named for it in TRADING_SYMBOLS, so it is trained only when somebody asks"
+    elif not times:
+        reason = "it has no version: its first training is requested as soon as the queue takes it"
+    elif times[0] == now:
+        reason = "it is overdue: a training is requested as soon as the queue takes it"
+    elif schedule.expression is None:
+        reason = f"{schedule.interval_days:g} days after the last training (MODEL_RETRAINING_INTERVAL_DAYS)"
+    else:
+        reason = f"by MODEL_RETRAINING_SCHEDULE={schedule.expression}, in UTC"
+    return ScheduledTraining(
+        strategy_id=strategy_id,
+        expression=schedule.expression,
+        interval_days=schedule.interval_days,
+        last_trained_at=last_trained_at,
+        next_at=times,
+        reason=reason,
+    )

@@ -22,6 +22,17 @@ def is_version_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
+def is_already_so(
+    version: str, *, active_version: str | None, epoch: int, expected_epoch: int | None
+) -> bool:
+    """Whether activating `version` would change nothing: it is active, by the activation of this `epoch`.
+
+    With an `expected_epoch` only where no other activation came since: this epoch, or the one before it,
+    as a request that is sent again has it.
+    """
+    return version == active_version and expected_epoch in (None, epoch, epoch - 1)
+
+
 def objection(
     version: str, verdict: str | None, sentence: str | None, *, force: bool, reason: str | None
 ) -> Objection | None:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 from sqlalchemy import BigInteger, cast, func, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.core.skips import SkipCount
@@ -76,6 +77,17 @@ async def latest_outcomes(
         .order_by(outcomes.strategy_id, outcomes.symbol)
     )
     return [msgspec.convert(row, LatestOutcome) for row in rows.mappings()]
+
+
+async def newest_of_strategies(connection: AsyncConnection) -> dict[str, LatestOutcome]:
+    """The newest outcome of each strategy that decided something, over all of its symbols."""
+    outcomes = outcome_rows.c
+    rows = await connection.execute(
+        select(outcome_rows)
+        .ext(distinct_on(outcomes.strategy_id))
+        .order_by(outcomes.strategy_id, outcomes.decided_at.desc())
+    )
+    return {row["strategy_id"]: msgspec.convert(row, LatestOutcome) for row in rows.mappings()}
 
 
 async def bars(

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 import structlog
@@ -14,22 +14,23 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from api.core.versions import Objection, is_version_name, objection
+from api import audit
+from api.core.versions import Objection, is_already_so, is_version_name, objection
 from api.events import Event
-from api.parameters import ACTOR, Limit, Reason, StrategyId, StrategyPath
+from api.parameters import ACTOR, Actor, Limit, Reason, StrategyId, StrategyPath
 from api.problems import Refused, documented
-from api.routes.models import Version, named, names_a_version, shown
-from api.routes.trading import Strategy, standing
+from api.routes.models import named, names_a_version
+from api.routes.strategies import Strategy, standing
 from api.settings import Settings
 from common import artifacts, bus, model_registry, topology, tracing
 from common.core.trading_state import trading_state
 from common.errors import Conflict, NotFound, Unusable
-from common.model_registry import Active
+from common.model_registry import Active, ModelVersion, Version
 from common.trading_states import stored_states
 
 log = structlog.get_logger(__name__)
 
-Change = Callable[[AsyncConnection], Awaitable[Active]]
+Epoch = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class Activation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,8 +42,10 @@ class Activation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Also a version that its verdict does not speak for; needs a reason."""
     reason: Reason | None = None
     """Kept with the activation."""
-    expected_epoch: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
+    expected_epoch: Epoch | None = None
     """Only while the strategy stands at this epoch; 0: nothing was ever activated."""
+    actor: Actor = ACTOR
+    """Who asks; kept with the activation."""
 
 
 class Rollback(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,6 +57,10 @@ class Rollback(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """The version to go back to; without: the one before the current."""
     force: bool = False
     """Also to a version that its verdict does not speak for."""
+    expected_epoch: Epoch | None = None
+    """Only while the strategy stands at this epoch: a request that is sent twice goes back once."""
+    actor: Actor = ACTOR
+    """Who asks; kept with the activation."""
 
 
 class Deactivation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -61,6 +68,17 @@ class Deactivation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     reason: Reason
     """Kept with the entry."""
+    actor: Actor = ACTOR
+    """Who asks; kept with the entry."""
+
+
+class Activated(Version, frozen=True, kw_only=True):
+    """The version that the strategy trades with now."""
+
+    epoch: int
+    """Of the activation that holds."""
+    changed: bool
+    """False: it was active already; nothing was recorded and nobody told."""
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,8 +113,8 @@ async def activate(
     settings: NamedDependency[Settings],
     version: FromPath[str],
     data: JSONBody[Activation | None] = None,
-) -> Version:
-    """The version's strategy trades with it from now on, in every worker.
+) -> Activated:
+    """The version's strategy trades with it from now on, in every worker; one that is active stays so.
 
     409 when its verdict does not speak for it and `force` is not set, when its files are missing or changed,
     when it is another strategy's, or when somebody else was first.
@@ -118,7 +136,7 @@ async def activate_by_name(
     settings: NamedDependency[Settings],
     version: FromPath[str],
     data: JSONBody[Activation | None] = None,
-) -> Version:
+) -> Activated:
     """The same as `activate`, as the platform's older service spelled it."""
     return await _activate(engine, broker, settings.model_storage_path, version, data)
 
@@ -136,17 +154,28 @@ async def roll_back(
     settings: NamedDependency[Settings],
     strategy_id: StrategyPath,
     data: JSONBody[Rollback],
-) -> Version:
+) -> Activated:
     """The strategy trades with the version before the current one again, or with the one named."""
     if data.to is not None and not is_version_name(data.to):
         raise NotFound("no such version")
 
-    async def change(connection: AsyncConnection) -> Active:
-        return await model_registry.rollback(
-            connection, strategy_id, actor=ACTOR, reason=_recorded(data), to=data.to
+    async def change(connection: AsyncConnection) -> _Step:
+        before = await model_registry.active_for(connection, strategy_id)
+        if before and data.to and _is_active(before, data.to, data.expected_epoch):
+            return _Step(before, before)
+        after = await model_registry.rollback(
+            connection,
+            strategy_id,
+            actor=data.actor,
+            reason=_recorded(data),
+            to=data.to,
+            expected_epoch=data.expected_epoch,
         )
+        return _Step(before, after)
 
-    return await _put_to_work(engine, broker, settings.model_storage_path, change, data)
+    return await _put_to_work(
+        engine, broker, settings.model_storage_path, change, wanted=data, action="roll_back"
+    )
 
 
 @post(
@@ -167,7 +196,17 @@ async def deactivate(
     async with engine.begin() as connection:
         if await model_registry.active_for(connection, strategy_id) is None:
             _check_traded(strategy_id, settings)
-        active = await model_registry.deactivate(connection, strategy_id, actor=ACTOR, reason=data.reason)
+        active = await model_registry.deactivate(
+            connection, strategy_id, actor=data.actor, reason=data.reason
+        )
+        await audit.record(
+            connection,
+            "deactivate",
+            f"strategy:{strategy_id}",
+            actor=data.actor,
+            reason=data.reason,
+            details={"epoch": active.epoch},
+        )
         states = await stored_states(connection)
     await _tell(broker, active, reason=data.reason, forced=False)
     return standing(strategy_id, active, trading_state(states, strategy_id, settings.trading_state_initial))
@@ -193,48 +232,101 @@ async def list_activations(
     return History(items=msgspec.convert(found, list[HistoryEntry], from_attributes=True), limit=limit)
 
 
+class _Step(NamedTuple):
+    before: Active | None
+    after: Active
+
+
 async def _activate(
     engine: AsyncEngine, broker: RabbitBroker, storage: Path, version: str, data: Activation | None
-) -> Version:
+) -> Activated:
     wanted = data or Activation()
 
-    async def change(connection: AsyncConnection) -> Active:
+    async def change(connection: AsyncConnection) -> _Step:
         found = await named(connection, version)
-        return await model_registry.activate(
+        strategy_id = wanted.strategy_id or found.strategy_id
+        before = await model_registry.active_for(connection, strategy_id)
+        if before and _is_active(before, version, wanted.expected_epoch):
+            return _Step(before, before)
+        after = await model_registry.activate(
             connection,
             version,
-            strategy_id=wanted.strategy_id or found.strategy_id,
-            actor=ACTOR,
+            strategy_id=strategy_id,
+            actor=wanted.actor,
             reason=_recorded(wanted),
             expected_epoch=wanted.expected_epoch,
         )
+        return _Step(before, after)
 
-    return await _put_to_work(engine, broker, storage, change, wanted)
+    return await _put_to_work(engine, broker, storage, change, wanted=wanted, action="activate")
 
 
 async def _put_to_work(
     engine: AsyncEngine,
     broker: RabbitBroker,
     storage: Path,
-    change: Change,
+    change: Callable[[AsyncConnection], Awaitable[_Step]],
+    *,
     wanted: Activation | Rollback,
-) -> Version:
+    action: str,
+) -> Activated:
     # Whatever is raised in the block undoes the change: what is checked is what would be served.
     async with engine.begin() as connection:
-        active = await change(connection)
-        version = await named(connection, active.version or "")
-        against = objection(
-            version.version,
-            version.verdict,
-            version.verdict_sentence,
-            force=wanted.force,
-            reason=wanted.reason,
-        )
-        if against:
-            raise Refused(against)
-        await _verify(storage, active)
-    await _tell(broker, active, reason=wanted.reason, forced=wanted.force)
-    return shown(version)
+        before, after = await change(connection)
+        changed = before != after
+        version = await named(connection, after.version or "")
+        if changed:
+            _check_verdict(version, wanted)
+            await _record(connection, action, before, after, wanted)
+        await _verify(storage, after)
+    if changed:
+        await _tell(broker, after, reason=wanted.reason, forced=wanted.force)
+    return Activated(
+        **{name: getattr(version, name) for name in Version.__struct_fields__},
+        epoch=after.epoch,
+        changed=changed,
+    )
+
+
+def _is_active(active: Active, version: str, expected_epoch: int | None) -> bool:
+    return is_already_so(
+        version, active_version=active.version, epoch=active.epoch, expected_epoch=expected_epoch
+    )
+
+
+def _check_verdict(version: ModelVersion, wanted: Activation | Rollback) -> None:
+    against = objection(
+        version.version,
+        version.verdict,
+        version.verdict_sentence,
+        force=wanted.force,
+        reason=wanted.reason,
+    )
+    if against:
+        raise Refused(against)
+
+
+async def _record(
+    connection: AsyncConnection,
+    action: str,
+    before: Active | None,
+    after: Active,
+    wanted: Activation | Rollback,
+) -> None:
+    details = {
+        "strategy_id": after.strategy_id,
+        "epoch": after.epoch,
+        "forced": wanted.force,
+        "previous": before.version if before else None,
+    }
+    await audit.record(
+        connection,
+        action,
+        f"version:{after.version}",
+        actor=wanted.actor,
+        reason=wanted.reason,
+        details=details,
+    )
 
 
 async def _tell(broker: RabbitBroker, active: Active, *, reason: str | None, forced: bool) -> None:

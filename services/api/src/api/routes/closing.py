@@ -9,11 +9,12 @@ import structlog
 from litestar import post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody, PathParameter
-from sqlalchemy import func, update
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from api import audit
 from api.events import Event
-from api.parameters import SYMBOL, Actor, Reason
+from api.parameters import ACTOR, SYMBOL, Actor, Reason
 from api.problems import documented
 from common.errors import NotFound
 from common.tables import position_lifecycles
@@ -26,10 +27,10 @@ SymbolPath = Annotated[str, PathParameter(max_length=20, pattern=SYMBOL)]
 class CloseWanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A position that is to be closed now."""
 
-    actor: Actor
-    """Who says so."""
     reason: Reason
     """Why; it stays with the position's history."""
+    actor: Actor = ACTOR
+    """Who says so."""
 
 
 class CloseRequested(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,27 +59,31 @@ async def close_position(
     again keeps the first request.
     """
     lifecycle = position_lifecycles.c
+    of_symbol = (lifecycle.symbol == symbol, lifecycle.closed_at.is_(None))
+    shown = [lifecycle[name] for name in CloseRequested.__struct_fields__]
     async with engine.begin() as connection:
         rows = await connection.execute(
             update(position_lifecycles)
-            .where(lifecycle.symbol == symbol, lifecycle.closed_at.is_(None))
-            .values(
-                close_requested_at=func.coalesce(lifecycle.close_requested_at, func.now()),
-                close_actor=func.coalesce(lifecycle.close_actor, data.actor),
-                close_reason=func.coalesce(lifecycle.close_reason, data.reason),
-            )
-            .returning(
-                lifecycle.symbol,
-                lifecycle.lifecycle_id,
-                lifecycle.close_requested_at,
-                lifecycle.close_actor,
-                lifecycle.close_reason,
-            )
+            .where(*of_symbol, lifecycle.close_requested_at.is_(None))
+            .values(close_requested_at=func.now(), close_actor=data.actor, close_reason=data.reason)
+            .returning(*shown)
         )
-        row = rows.mappings().first()
-    if row is None:
-        raise NotFound("no open position of this symbol is watched")
-    requested = msgspec.convert(row, CloseRequested)
+        asked = rows.mappings().first()
+        if asked is None:
+            rows = await connection.execute(select(*shown).where(*of_symbol))
+            earlier = rows.mappings().first()
+            if earlier is None:
+                raise NotFound("no open position of this symbol is watched")
+            return msgspec.convert(earlier, CloseRequested)
+        requested = msgspec.convert(asked, CloseRequested)
+        await audit.record(
+            connection,
+            "close_position",
+            f"position:{symbol}",
+            actor=data.actor,
+            reason=data.reason,
+            details={"lifecycle_id": str(requested.lifecycle_id)},
+        )
     log.warning(
         Event.CLOSE_REQUESTED,
         symbol=symbol,

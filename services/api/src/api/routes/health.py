@@ -1,42 +1,49 @@
 """Health and metrics, for those without a key: Grafana, the container's probes, Prometheus."""
 
+import asyncio
+from pathlib import Path
+
+import msgspec
 import prometheus_client
 from litestar import MediaType, Response, get
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.types import ControllerRouterHandler
 
+from common import model_storage
+from common.model_storage import ModelStorage
 from common.probes import Health, Probes
 
 PATHS = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
 """What answers without the key, exactly these."""
 
 
+class ServiceHealth(Health, frozen=True, kw_only=True):
+    """Health of the API, and of the model storage as the API finds it."""
+
+    model_storage: ModelStorage
+
+
 _TAGS = ["health"]
-_UNHEALTHY = {503: ResponseSpec(Health, description="Unhealthy.", generate_examples=False)}
+_UNHEALTHY = {503: ResponseSpec(ServiceHealth, description="Unhealthy.", generate_examples=False)}
+_UNREADY = {503: ResponseSpec(Health, description="Not ready.", generate_examples=False)}
 
 
-def routes(probes: Probes) -> list[ControllerRouterHandler]:
+def routes(probes: Probes, storage: Path) -> list[ControllerRouterHandler]:
     """Health under the names that Grafana and Kubernetes ask for, and metrics."""
 
-    async def answer() -> Response[Health]:
-        found = await probes.health()
-        return Response(found, status_code=503 if found.status == "unhealthy" else 200)
-
     @get("/health", operation_id="GetHealth", summary="Health", responses=_UNHEALTHY, tags=_TAGS)
-    async def health() -> Response[Health]:
-        """Broker, database and what this build lacks; 503 when something that it needs is away."""
-        return await answer()
+    async def health() -> Response[ServiceHealth]:
+        """Broker, database, model storage and what troubles them; 503 when nothing works without it."""
+        found = await probes.health()
+        stored = await asyncio.to_thread(model_storage.look, storage)
+        shown = ServiceHealth(**msgspec.structs.asdict(found), model_storage=stored)
+        return Response(shown, status_code=503 if found.status == "unhealthy" else 200)
 
-    @get(
-        "/health/ready",
-        operation_id="GetReadiness",
-        summary="Readiness",
-        responses=_UNHEALTHY,
-        tags=_TAGS,
-    )
+    @get("/health/ready", operation_id="GetReadiness", summary="Readiness", responses=_UNREADY, tags=_TAGS)
     async def ready() -> Response[Health]:
-        """The same: 200 once requests can be answered."""
-        return await answer()
+        """200 once requests can be answered: broker and database are there, the schema is this build's."""
+        found = await probes.health()
+        return Response(found, status_code=200 if probes.is_ready(found) else 503)
 
     @get("/health/live", operation_id="GetLiveness", summary="Liveness", tags=_TAGS)
     async def live() -> dict[str, str]:

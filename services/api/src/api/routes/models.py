@@ -1,8 +1,7 @@
-"""Versions: which models there are, how good they were on which split, and what was made of it."""
+"""Versions: which models there are, where each comes from, and whether its files are what was registered."""
 
-from datetime import datetime
+import asyncio
 from typing import Annotated, Any, Literal
-from uuid import UUID
 
 import msgspec
 from litestar import get
@@ -11,87 +10,81 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from api.core.lineage import Lineage, lineage
 from api.core.versions import is_version_name
 from api.parameters import Limit, Offset, StrategyFilter
 from api.problems import documented
-from common import model_registry
+from api.queries import metrics
+from api.queries.versions import VersionActivation, activations_of, training_of
+from api.settings import Settings
+from common import artifacts, model_registry
+from common.artifacts import FileState
+from common.database import reading
 from common.errors import NotFound
-from common.model_registry import Metric, MetricType, ModelVersion, Verdict
+from common.model_registry import Metric, ModelVersion, Sort, Version
 
 ActiveFilter = Annotated[bool | None, QueryParameter(description="Only active, or only other, versions.")]
-MetricTypeFilter = Annotated[MetricType | None, QueryParameter(description="Only metrics of this type.")]
-MetricNameFilter = Annotated[
-    str | None, QueryParameter(max_length=100, pattern=r"^[a-z0-9_]+$", description="Only this metric.")
+ModelTypeFilter = Annotated[
+    Literal["xgboost", "random_forest", "logistic_regression", "sgd_classifier"] | None,
+    QueryParameter(description="Only versions of this type."),
 ]
-SplitFilter = Annotated[
-    Literal["validation", "test", "live"] | None, QueryParameter(description="Only metrics of this split.")
+SortChoice = Annotated[
+    Sort, QueryParameter(description="Order; a minus sign: the greatest first. By version: v10 after v9.")
 ]
 
 
-class Version(msgspec.Struct, frozen=True, kw_only=True):
-    """A trained version."""
+class VersionDetail(ModelVersion, frozen=True, kw_only=True):
+    """A version, where it comes from, how good it is, and what lies on disk."""
 
-    id: UUID
-    version: str
-    file_path: str
-    """Logical, below the model storage."""
-    model_type: str
-    strategy_id: str
-    trained_at: datetime
-    training_duration_seconds: int | None
-    training_dataset_size: int | None
-    training_config: dict[str, Any] | None
-    is_active: bool
-    """Its strategy trades with it."""
-    is_warmup_mode: bool
-    created_at: datetime
-    updated_at: datetime
-    verdict: Verdict | None
-    """Null: trained before verdicts were kept."""
-
-
-class VersionDetail(Version, frozen=True, kw_only=True):
-    """A trained version with everything that is known of it."""
-
-    sha256: str | None
-    """Of its manifest."""
-    run_id: UUID | None
-    """The training that it came of."""
-    verdict_sentence: str | None
-    evidence: dict[str, Any] | None
-    """The figures behind the verdict."""
     quality_metrics: list[Metric]
+    """The newest of each name and split; the listing of metrics has all."""
+    lineage: Lineage
+    files: list[FileState]
+    """Read anew for this answer; empty where the version has no hash to hold them against."""
+    activations: list[VersionActivation]
+    """When it was made the one to trade with, the newest first."""
 
 
 class Versions(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of versions, the newest training first."""
+    """A page of versions."""
 
     items: list[Version]
     total: int
+    """Versions that match, on all pages."""
     limit: int
     offset: int
 
 
-def names_a_version(connection: ASGIConnection[Any, Any, Any, Any], _: object) -> None:
+async def names_a_version(connection: ASGIConnection[Any, Any, Any, Any], _: object) -> None:
     """Guard: a path with what cannot be a version name leads nowhere."""
-    if not is_version_name(connection.path_params["version"]):
-        raise NotFound("no such version")
+    for name in ("version", "other"):
+        if not is_version_name(connection.path_params.get(name, "v0")):
+            raise NotFound("no such version")
 
 
 @get("/models", operation_id="ListModels", summary="List versions", responses=documented())
 async def list_models(
     engine: NamedDependency[AsyncEngine],
+    *,
     strategy_id: StrategyFilter = None,
     is_active: ActiveFilter = None,
+    model_type: ModelTypeFilter = None,
+    sort: SortChoice = "-trained_at",
     limit: Limit = 100,
     offset: Offset = 0,
 ) -> Versions:
-    """Versions, the newest training first."""
-    async with engine.connect() as connection:
+    """A page of the versions that match; without `sort` the newest training first."""
+    async with reading(engine) as connection:
         found, total = await model_registry.versions(
-            connection, strategy_id=strategy_id, is_active=is_active, limit=limit, offset=offset
+            connection,
+            strategy_id=strategy_id,
+            is_active=is_active,
+            model_type=model_type,
+            sort=sort,
+            limit=limit,
+            offset=offset,
         )
-    return Versions(items=[shown(each) for each in found], total=total, limit=limit, offset=offset)
+    return Versions(items=found, total=total, limit=limit, offset=offset)
 
 
 @get(
@@ -101,38 +94,27 @@ async def list_models(
     guards=[names_a_version],
     responses=documented(404),
 )
-async def get_model(engine: NamedDependency[AsyncEngine], version: FromPath[str]) -> VersionDetail:
-    """A version with its metrics, its verdict and the evidence for it."""
+async def get_model(
+    engine: NamedDependency[AsyncEngine], settings: NamedDependency[Settings], version: FromPath[str]
+) -> VersionDetail:
+    """A version with its newest metrics, verdict and evidence, its lineage, and the state of its files."""
     async with engine.connect() as connection:
         found = await named(connection, version)
-        metrics = await model_registry.metrics_of(connection, version)
-    return msgspec.convert({**msgspec.structs.asdict(found), "quality_metrics": metrics}, VersionDetail)
-
-
-@get(
-    "/models/{version:str}/metrics",
-    operation_id="ListModelMetrics",
-    summary="Metrics of a version",
-    guards=[names_a_version],
-    responses=documented(404),
-)
-async def list_metrics(
-    engine: NamedDependency[AsyncEngine],
-    version: FromPath[str],
-    metric_type: MetricTypeFilter = None,
-    metric_name: MetricNameFilter = None,
-    dataset_split: SplitFilter = None,
-) -> list[Metric]:
-    """The figures of a version, each for one split."""
-    async with engine.connect() as connection:
-        await named(connection, version)
-        return await model_registry.metrics_of(
-            connection,
-            version,
-            metric_type=metric_type,
-            metric_name=metric_name,
-            dataset_split=dataset_split,
-        )
+        figures = await metrics.newest(connection, [version])
+        run = await training_of(connection, found.run_id)
+        activations = await activations_of(connection, found)
+    files = (
+        await asyncio.to_thread(artifacts.file_states, settings.model_storage_path, version, found.sha256)
+        if found.sha256
+        else []
+    )
+    return VersionDetail(
+        **msgspec.structs.asdict(found),
+        quality_metrics=_newest_of_each(figures.get(version, [])),
+        lineage=lineage(found.training_config, found.evidence, run),
+        files=files,
+        activations=activations,
+    )
 
 
 async def named(connection: AsyncConnection, version: str) -> ModelVersion:
@@ -143,6 +125,15 @@ async def named(connection: AsyncConnection, version: str) -> ModelVersion:
     return found
 
 
-def shown(version: ModelVersion) -> Version:
-    """A registered version as the lists show it."""
-    return msgspec.convert(version, Version, from_attributes=True)
+def split_of(metric: Metric) -> str | None:
+    """The split that a stored figure is of; None: the platform's older service did not say."""
+    split: str | None = (metric.metadata or {}).get("dataset_split")
+    return split
+
+
+def _newest_of_each(figures: list[Metric]) -> list[Metric]:
+    found = {
+        (split_of(each) or "", each.metric_type, each.metric_name): each
+        for each in sorted(figures, key=lambda figure: figure.evaluated_at)
+    }
+    return [found[key] for key in sorted(found)]

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.core.skips import AssetSkips, by_asset_and_strategy, by_reason
 from api.parameters import SYMBOL, Limit, StrategyFilter, SymbolFilter
+from api.periods import utc
 from api.problems import documented
 from api.queries import outcomes
 from api.queries.outcomes import LatestOutcome, MinuteBar
@@ -120,8 +121,8 @@ async def list_bars(
 
     Times without an offset are UTC. A minute without a usable vector has no bar.
     """
-    end = _aware(until) if until else datetime.now(UTC)
-    start = _aware(since) if since else end - BARS_SPAN
+    end = utc("to", until) if until else datetime.now(UTC)
+    start = utc("from", since) if since else end - BARS_SPAN
     async with engine.connect() as connection:
         found = await outcomes.bars(connection, symbol, start, end, limit)
     return Bars(symbol=symbol, items=found, limit=limit)
@@ -137,7 +138,3 @@ async def list_alerts(
     async with engine.connect() as connection:
         found = await recent_alerts(connection, only_open=only_open, limit=limit)
     return Alerts(items=found, limit=limit)
-
-
-def _aware(instant: datetime) -> datetime:
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)

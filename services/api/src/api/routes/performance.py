@@ -1,30 +1,34 @@
-"""Performance: what a strategy's orders came to, hour by hour, day by day or week by week."""
+"""Performance: what a strategy's orders came to, over time and in all."""
 
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import msgspec
 from litestar import get
 from litestar.di import NamedDependency
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from api.core.performance import EquityPoint, equity, max_drawdown
 from api.parameters import StrategyPath
 from api.periods import EndTime, GranularityChoice, StartTime, time_range
 from api.problems import documented
+from api.queries.performance import PeriodResult, course_by_period, fees_paid, results_by_period
+from api.queries.positions import open_count
 from api.settings import Settings
 from common.errors import NotFound
-from common.trading_log import Granularity, PeriodResult, results_by_period
+from common.trading_log import Granularity
 
 
 class PerformancePoint(msgspec.Struct, frozen=True, kw_only=True):
-    """One period of a strategy in which an order closed something."""
+    """One period of a strategy; one in which nothing was closed has no orders and no rates."""
 
     timestamp: datetime
     """The period's begin."""
-    success_rate: float
+    success_rate: float | None
     """Share of the orders that gained, after fees."""
     total_pnl: float
     """Realized, quote currency, after the fees of both sides."""
-    avg_pnl: float
+    avg_pnl: float | None
     """An order's, quote currency."""
     total_orders: int
     """Orders that closed a position or a part of one; those that only opened are no result yet."""
@@ -32,13 +36,40 @@ class PerformancePoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Performance(msgspec.Struct, frozen=True, kw_only=True):
-    """A strategy's results over time, the oldest first; a period without any is left out."""
+    """A strategy's results over time, every period of the range, the oldest first."""
 
     strategy_id: str
     granularity: Granularity
     start_time: datetime
     end_time: datetime
     data_points: list[PerformancePoint]
+
+
+class PerformanceSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What a strategy realized in a range; quote currency, after the fees of both sides."""
+
+    strategy_id: str
+    granularity: Granularity
+    start_time: datetime
+    end_time: datetime
+    realized_pnl: Decimal
+    fees: Decimal
+    """Of all fills of the range, also of those that only opened."""
+    total_orders: int
+    """Orders that closed a position or a part of one, counted once in each period."""
+    successful_orders: int
+    """Those that gained, after fees."""
+    success_rate: float | None
+    """Null: nothing was closed."""
+    best: Decimal | None
+    """The result of the best order; null: nothing was closed."""
+    worst: Decimal | None
+    max_drawdown: Decimal
+    """The deepest fall of the equity from an earlier height, order by order; 0: it never fell."""
+    open_positions: int
+    """Now, whatever the range."""
+    equity: list[EquityPoint]
+    """Every period of the range, the oldest first."""
 
 
 @get(
@@ -60,8 +91,7 @@ async def time_series(
     start, end = time_range(granularity, start_time, end_time, now=datetime.now(UTC))
     async with engine.connect() as connection:
         periods = await results_by_period(connection, strategy_id, granularity, start=start, end=end)
-    if not periods and strategy_id not in settings.strategies():
-        raise NotFound("no such strategy: TRADING_STRATEGIES names those that there are")
+    _known(strategy_id, settings, any(each.total_orders for each in periods))
     return Performance(
         strategy_id=strategy_id,
         granularity=granularity,
@@ -71,12 +101,61 @@ async def time_series(
     )
 
 
+@get(
+    "/strategies/{strategy_id:str}/performance/summary",
+    operation_id="GetStrategySummary",
+    summary="Results of a strategy in all",
+    responses=documented(404),
+)
+async def summary(
+    engine: NamedDependency[AsyncEngine],
+    settings: NamedDependency[Settings],
+    strategy_id: StrategyPath,
+    *,
+    start_time: StartTime = None,
+    end_time: EndTime = None,
+    granularity: GranularityChoice = "day",
+) -> PerformanceSummary:
+    """Realized results of the range, the equity that they make, and its deepest fall, order by order."""
+    start, end = time_range(granularity, start_time, end_time, now=datetime.now(UTC))
+    async with engine.connect() as connection:
+        courses = await course_by_period(connection, strategy_id, granularity, start=start, end=end)
+        fees = await fees_paid(connection, strategy_id, start=start, end=end)
+        opened = await open_count(connection, strategy_id)
+    _known(strategy_id, settings, bool(opened or fees or any(each.orders for each in courses)))
+    curve = equity(courses)
+    orders, gained = sum(each.orders for each in courses), sum(each.gained for each in courses)
+    return PerformanceSummary(
+        strategy_id=strategy_id,
+        granularity=granularity,
+        start_time=start,
+        end_time=end,
+        realized_pnl=curve[-1].equity,
+        fees=fees,
+        total_orders=orders,
+        successful_orders=gained,
+        success_rate=gained / orders if orders else None,
+        best=max((each.best for each in courses if each.best is not None), default=None),
+        worst=min((each.worst for each in courses if each.worst is not None), default=None),
+        max_drawdown=max_drawdown(courses),
+        open_positions=opened,
+        equity=curve,
+    )
+
+
+# One that is traded no longer is known by its results.
+def _known(strategy_id: str, settings: Settings, has_results: bool) -> None:
+    if not has_results and strategy_id not in settings.strategies():
+        raise NotFound("no such strategy: TRADING_STRATEGIES names those that there are")
+
+
 def _point(period: PeriodResult) -> PerformancePoint:
+    orders = period.total_orders
     return PerformancePoint(
         timestamp=period.timestamp,
-        success_rate=period.successful_orders / period.total_orders,
+        success_rate=period.successful_orders / orders if orders else None,
         total_pnl=period.total_pnl,
-        avg_pnl=period.total_pnl / period.total_orders,
-        total_orders=period.total_orders,
+        avg_pnl=period.total_pnl / orders if orders else None,
+        total_orders=orders,
         successful_orders=period.successful_orders,
     )

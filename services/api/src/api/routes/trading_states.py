@@ -4,13 +4,15 @@ from typing import Annotated
 
 import msgspec
 import structlog
-from litestar import get, put
+from litestar import get, post, put
 from litestar.di import NamedDependency
+from litestar.handlers import HTTPRouteHandler
 from litestar.params import JSONBody, PathParameter, QueryParameter
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from api import audit
 from api.events import Event
-from api.parameters import STORABLE, Actor, Limit, Reason
+from api.parameters import ACTOR, STORABLE, Actor, Limit, Reason, StrategyPath
 from api.problems import documented
 from api.settings import Settings
 from common import trading_states
@@ -48,6 +50,15 @@ class StateWanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Who says so."""
     reason: Reason
     """Why: whoever finds the fleet halted reads it."""
+
+
+class Because(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who asks for it, and why."""
+
+    reason: Reason
+    """Why: whoever finds the strategy in that state reads it."""
+    actor: Actor = ACTOR
+    """Who says so."""
 
 
 class TradingStates(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,22 +106,67 @@ async def set_trading_state(
     """
     if trading_scope == EXITS and data.state is TradingState.REDUCING:
         raise Unusable("exits only reduce: their state is ACTIVE or HALTED")
+    return await _set(engine, settings, trading_scope, data.state, actor=data.actor, reason=data.reason)
+
+
+def _setting(verb: str, state: TradingState, summary: str, description: str) -> HTTPRouteHandler:
+    @post(
+        f"/strategies/{{strategy_id:str}}/{verb}",
+        operation_id=f"{verb.title()}Strategy",
+        summary=summary,
+        description=description,
+        status_code=200,
+        responses=documented(404, 413),
+    )
+    async def set_state(
+        engine: NamedDependency[AsyncEngine],
+        settings: NamedDependency[Settings],
+        strategy_id: StrategyPath,
+        data: JSONBody[Because],
+    ) -> ScopeState:
+        scope = scope_of(strategy_id)
+        return await _set(engine, settings, scope, state, actor=data.actor, reason=data.reason)
+
+    return set_state
+
+
+pause = _setting(
+    "pause",
+    TradingState.HALTED,
+    "Pause a strategy",
+    "The strategy sends nothing from now on (HALTED); exits by rule go on.",
+)
+reduce = _setting(
+    "reduce",
+    TradingState.REDUCING,
+    "Let a strategy only reduce",
+    "The strategy sends only what makes a position smaller (REDUCING); exits by rule go on.",
+)
+resume = _setting(
+    "resume",
+    TradingState.ACTIVE,
+    "Let a strategy trade again",
+    "The strategy trades again (ACTIVE), as far as the fleet's state lets it.",
+)
+
+
+async def _set(
+    engine: AsyncEngine, settings: Settings, scope: str, state: TradingState, *, actor: str, reason: str
+) -> ScopeState:
     async with engine.begin() as connection:
         before = await trading_states.stored_states(connection)
-        if trading_scope not in {FLEET, EXITS, *map(scope_of, settings.strategies()), *before}:
+        if scope not in {FLEET, EXITS, *map(scope_of, settings.strategies()), *before}:
             raise NotFound("no such strategy: TRADING_STRATEGIES names those that there are")
-        await trading_states.store_state(
-            connection, trading_scope, data.state, actor=data.actor, reason=data.reason
+        await trading_states.store_state(connection, scope, state, actor=actor, reason=reason)
+        [stored] = [each for each in await trading_states.current_states(connection) if each.scope == scope]
+        was = before.get(scope)
+        await audit.record(
+            connection,
+            "set_trading_state",
+            scope,
+            actor=actor,
+            reason=reason,
+            details={"state": state, "before": was},
         )
-        [stored] = [
-            each for each in await trading_states.current_states(connection) if each.scope == trading_scope
-        ]
-    log.warning(
-        Event.TRADING_STATE_SET,
-        scope=trading_scope,
-        state=data.state,
-        before=before.get(trading_scope),
-        actor=data.actor,
-        reason=data.reason,
-    )
+    log.warning(Event.TRADING_STATE_SET, scope=scope, state=state, before=was, actor=actor, reason=reason)
     return stored

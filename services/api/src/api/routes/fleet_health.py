@@ -1,0 +1,92 @@
+"""The fleet's health in detail: every check of the API, and how much needs somebody's attention."""
+
+import asyncio
+from typing import Literal
+
+import msgspec
+from litestar import get
+from litestar.di import NamedDependency
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from api.problems import documented
+from api.queries.fleet_health import FleetHealth, Replicas, fleet_health
+from api.settings import Settings
+from common import model_storage
+from common.database import DATABASE_ERRORS
+from common.model_storage import ModelStorage
+from common.probes import CheckResult, Probes
+
+
+class Check(CheckResult, frozen=True, kw_only=True):
+    """One check of the API."""
+
+    name: str
+    message: str | None
+    """What is wrong; null: nothing."""
+
+
+class Storage(ModelStorage, frozen=True, kw_only=True):
+    """The model storage, and where it is."""
+
+    path: str
+    """MODEL_STORAGE_PATH of the API."""
+
+
+class HealthDetails(msgspec.Struct, frozen=True, kw_only=True):
+    """The fleet as the API finds it."""
+
+    status: Literal["healthy", "degraded", "unhealthy"]
+    """As `/health` says it of the API."""
+    service: str
+    database_connected: bool
+    queue_connected: bool
+    checks: list[Check]
+    model_storage: Storage
+    replicas: Replicas | None
+    """Null, as the two counts below: the database does not answer."""
+    open_alerts: int | None
+    dead_letters_open: int | None
+
+
+@get(
+    "/monitoring/health",
+    operation_id="GetHealthDetails",
+    summary="Health in detail",
+    responses=documented(),
+)
+async def health_details(
+    engine: NamedDependency[AsyncEngine],
+    settings: NamedDependency[Settings],
+    probes: NamedDependency[Probes],
+) -> HealthDetails:
+    """Every check with its latency and what is wrong; 200 also while something is, `status` says so."""
+    health = await probes.health()
+    storage = await asyncio.to_thread(model_storage.look, settings.model_storage_path)
+    counted = await _counted(engine) if health.database_connected else None
+    return HealthDetails(
+        status=health.status,
+        service=health.service,
+        database_connected=health.database_connected,
+        queue_connected=health.queue_connected,
+        checks=[
+            Check(
+                name=name,
+                state=result.state,
+                latency_ms=result.latency_ms,
+                message=health.problems.get(name),
+            )
+            for name, result in health.checks.items()
+        ],
+        model_storage=Storage(**msgspec.structs.asdict(storage), path=str(settings.model_storage_path)),
+        replicas=counted.replicas if counted else None,
+        open_alerts=counted.open_alerts if counted else None,
+        dead_letters_open=counted.dead_letters_open if counted else None,
+    )
+
+
+async def _counted(engine: AsyncEngine) -> FleetHealth | None:
+    try:
+        async with engine.connect() as connection:
+            return await fleet_health(connection)
+    except DATABASE_ERRORS:
+        return None
