@@ -5,7 +5,7 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .flotilla/venv
 BIN := $(VENV)/bin
-CHECKED := libs services migrations/src deploy/sandbox/src tests docs deploy/bootstrap.py
+CHECKED := libs services migrations/src deploy/sandbox/src tests docs deploy/bootstrap.py deploy/grafana
 
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/$(VENV)
 export UV_PYTHON_DOWNLOADS := never
@@ -18,25 +18,30 @@ ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
 export UV_SYSTEM_CERTS ?= true
 endif
 
-.PHONY: help demo soak test bench lint docs migrate gate-study clean environment
+.PHONY: help demo demo-exits soak test test-console bench lint docs migrate gate-study clean environment
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo      run the whole fleet with simulated neighbours (ONCE=1 CANDLES=file SEED=n SYMBOLS=a,b)'
+	@echo 'make demo-exits  see every exit rule close a position on paper, in about half a minute (SEED=n)'
 	@echo 'make soak      six strategies, two inference replicas, ten minutes, then an audit (SOAK_MINUTES=n)'
 	@echo 'make test      run every test, with the coverage of the cores (ARGS="tests/unit -k x" runs only those)'
+	@echo 'make test-console  look at the console of a running fleet with a real Chromium'
 	@echo 'make bench     measure the hot paths beside the floors of this machine'
 	@echo 'make lint      check style, types, import rules and the lock file'
-	@echo 'make docs      write docs/events.md and .env.example from the code'
+	@echo 'make docs      write docs/events.md, docs/metrics.md, .env.example and dashboards from the code'
 	@echo 'make migrate   bring DATABASE_URL, or the private PostgreSQL, to the newest schema'
 	@echo 'make gate-study  measure what the promotion gate accepts and refuses (CANDLES=file adds real bars)'
 	@echo 'make clean     stop what still runs from this checkout and remove .flotilla'
 
 # Marks whatever these start as ours, for clean.
-demo soak test bench migrate: export FLOTILLA_PROCESS_OF := $(CURDIR)/.flotilla
+demo demo-exits soak test test-console bench migrate: export FLOTILLA_PROCESS_OF := $(CURDIR)/.flotilla
 
 demo: environment
 	@exec $(BIN)/python -m sandbox.demo
+
+demo-exits: environment
+	@exec $(BIN)/python -m sandbox.exits_demo
 
 soak: environment
 	@exec $(BIN)/python -m sandbox.soak
@@ -50,6 +55,9 @@ test: environment
 	@$(BIN)/python -m coverage report --include='*/core/*' --fail-under=95
 	@$(BIN)/python -m pytest tests/migrations tests/integration tests/scenario
 endif
+
+test-console: environment
+	@exec $(BIN)/python -m pytest $(or $(ARGS),tests/console)
 
 bench: environment
 	@for each in tests/benchmarks/*.py; do \
@@ -65,6 +73,7 @@ lint: environment
 
 docs: environment
 	@$(BIN)/python -m docs.generate
+	@$(BIN)/python -m deploy.grafana.build
 
 gate-study: environment
 	@exec $(BIN)/python -m docs.gate_study

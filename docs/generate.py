@@ -1,12 +1,14 @@
-"""Writes what is derived from the code: docs/events.md and .env.example.
+"""Writes what is derived from the code: docs/events.md, docs/metrics.md, .env.example, openapi.json.
 
-Run `make docs` after changing an event, a skip reason or a setting; a test fails until it was.
+Run `make docs` after changing an event, a skip reason, a metric, a setting or a route: a test asks for it.
 """
 
+import json
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 
+from docs.metrics_page import metrics_page
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
@@ -21,8 +23,10 @@ import inference.events
 import inference.settings
 import trainer.events
 import trainer.settings
+from api.app import create_app
+from api.description import document
 from common.core.named import Named
-from common.exit_settings import ClosingSettings
+from common.exit_settings import ClosingSettings, ExitRuleSettings
 from common.position_manager import PositionManagerSettings
 from common.settings import (
     BusSettings,
@@ -37,6 +41,7 @@ from common.settings import (
 from common.training_settings import TrainingQueueSettings
 
 ROOT = Path(__file__).parent.parent
+OPENAPI_PATH = ROOT / "tests" / "contract" / "openapi.json"
 EVENTS: dict[str, type[Named]] = {
     "All services": common.telemetry.Event,
     "Inference": inference.events.Event,
@@ -56,6 +61,7 @@ SHARED: dict[str, type[SettingsGroup]] = {
     "Feature Service": FeatureServiceSettings,
     "Position Manager": PositionManagerSettings,
     "Closing positions": ClosingSettings,
+    "Exit rules, exit worker and API": ExitRuleSettings,
     "Training queue, trainer and API": TrainingQueueSettings,
 }
 SERVICES: dict[str, type[SettingsGroup]] = {
@@ -92,6 +98,12 @@ def environment_file() -> str:
     return "\n".join(lines) + "\n"
 
 
+def openapi_document() -> str:
+    """What clients see of the API, as OpenAPI."""
+    app = create_app(api.settings.Settings(model_service_api_key=SecretStr("unused")))
+    return json.dumps(document(app), indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+
+
 def settings_classes() -> Iterator[type[SettingsGroup]]:
     """Every class of settings that a process of the fleet reads."""
     yield from (*SHARED.values(), *SERVICES.values())
@@ -110,4 +122,6 @@ def _example(field: FieldInfo) -> str:
 
 if __name__ == "__main__":
     (ROOT / "docs" / "events.md").write_text(events_page())
+    (ROOT / "docs" / "metrics.md").write_text(metrics_page())
     (ROOT / ".env.example").write_text(environment_file())
+    OPENAPI_PATH.write_text(openapi_document())

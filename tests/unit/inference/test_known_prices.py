@@ -91,7 +91,7 @@ async def test_a_position_manager_that_does_not_answer_is_said_and_asked_again(l
 
 def test_an_optional_feature_that_is_missing_is_said_on_change_and_counted_always(capsys):
     lacked = LackedFeatures()
-    counted = LACKED.labels("v3", "f1")._value.get()
+    counted = LACKED.labels("f1")._value.get()
     whole, part = align(without(), MODEL), align(without("f1"), MODEL)
 
     for row in (whole, part, part, whole, whole, part):
@@ -101,5 +101,5 @@ def test_an_optional_feature_that_is_missing_is_said_on_change_and_counted_alway
     out = capsys.readouterr().out
     assert out.count("optional features lacked") == 3
     assert out.count("missing=['f1']") == 2
-    assert LACKED.labels("v3", "f1")._value.get() - counted == 3
+    assert LACKED.labels("f1")._value.get() - counted == 3
     assert len(FULL) == len(whole)

@@ -5,12 +5,15 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.core.calibration import calibrate
 from trainer.core.bootstrap import interval_of_mean
 from trainer.core.fitted_calibration import calibrated, fit_sign_table, fit_tables, sign_confidence
 from trainer.core.metrics import classification, confusion, persistence, regression
 from trainer.core.recipe import ClassWeights, weight_of_class
+from trainer.core.reliability import reliability
 from trainer.core.threshold import Costs, Leaning, choose, moves, of_classes, trades
 
 FREE = Costs(fee_rate=0.0, slippage_rate=0.0)
@@ -80,6 +83,27 @@ def test_a_confusion_tells_what_was_named_for_each_class():
     named, classes = np.array([0, 1, 1, 2]), np.array([0, 1, 2, 2])
 
     assert confusion(named, classes, count=3) == ((1, 0, 0), (0, 1, 0), (0, 1, 1))
+
+
+def test_reliability_holds_what_was_promised_against_what_came_from_low_to_high():
+    confidence = np.array([0.95, 0.35, 0.39, 1.0, 0.31, 0.9])
+    correct = np.array([True, False, True, True, False, False])
+
+    low, high = reliability(confidence, correct)
+
+    assert (low.rows, low.predicted, low.observed) == (3, pytest.approx(0.35), pytest.approx(1 / 3))
+    assert (high.rows, high.predicted, high.observed) == (3, pytest.approx(0.95), pytest.approx(2 / 3))
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1))
+def test_every_row_is_in_one_bin_and_bins_are_in_order(answers):
+    confidence, correct = (np.array(column) for column in zip(*answers, strict=True))
+
+    bins = reliability(confidence.astype(float), correct)
+
+    assert sum(each.rows for each in bins) == len(answers)
+    assert sum(each.rows * each.observed for each in bins) == pytest.approx(sum(correct))
+    assert [each.predicted for each in bins] == sorted(each.predicted for each in bins)
 
 
 def test_an_always_majority_model_has_no_correlation_and_no_ranking():

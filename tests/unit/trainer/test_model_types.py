@@ -77,6 +77,7 @@ def test_a_classifier_is_served_as_it_was_fitted(tmp_path, model_type, change):
         assert sum(golden.outputs) == pytest.approx(1, abs=1e-5)
     assert found.metrics["test"]["accuracy"] > found.metrics["test"]["baseline_accuracy"]
     assert sum(map(sum, found.confusion["test"])) == found.rows["test"]
+    assert sum(each.rows for each in found.reliability["test"]) == found.rows["test"]
     assert (tmp_path / UBJ).exists() == (model_type is ModelType.XGBOOST)
 
 

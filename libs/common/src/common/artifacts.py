@@ -122,6 +122,17 @@ class Artifact(msgspec.Struct, frozen=True):
     onnx: bytes
 
 
+class FileState(msgspec.Struct, frozen=True, kw_only=True):
+    """One file of a version, held against what was registered."""
+
+    name: str
+    size_bytes: int | None
+    """Null: it is missing."""
+    sha256: str | None
+    """As registered."""
+    state: Literal["ok", "missing", "changed"]
+
+
 _decoder = msgspec.json.Decoder(Manifest)
 
 
@@ -171,6 +182,21 @@ def read_file(root: Path, version: str, sha256: str, name: str) -> bytes:
     if name not in manifest.files:
         raise Unusable(f"version {version}: its manifest names no {name}")
     return _file(root, manifest, name)
+
+
+def file_states(root: Path, version: str, sha256: str) -> list[FileState]:
+    """The version's manifest and, where that is the one registered, every file that it names, read anew.
+
+    The manifest first; nothing that a changed one names is believed. Raises nothing.
+    """
+    manifest = _state(root, version, MANIFEST, sha256)
+    if manifest.state != "ok":
+        return [manifest]
+    try:
+        named = _manifest(root, version, sha256).files
+    except Unusable:
+        return [msgspec.structs.replace(manifest, state="changed")]
+    return [manifest, *(_state(root, version, name, expected) for name, expected in sorted(named.items()))]
 
 
 def remove(root: Path, version: str) -> None:
@@ -235,6 +261,15 @@ def _file(root: Path, manifest: Manifest, name: str) -> bytes:
     if _sha256(content) != manifest.files[name]:
         raise Unusable(f"version {manifest.version}: {name} is not the one that was registered")
     return content
+
+
+def _state(root: Path, version: str, name: str, sha256: str) -> FileState:
+    try:
+        content = _read(root, _directory(root, version) / name)
+    except Unusable:
+        return FileState(name=name, size_bytes=None, sha256=sha256, state="missing")
+    state: Literal["ok", "changed"] = "ok" if _sha256(content) == sha256 else "changed"
+    return FileState(name=name, size_bytes=len(content), sha256=sha256, state=state)
 
 
 def _directory(root: Path, version: str) -> Path:

@@ -37,7 +37,11 @@ class BackgroundTasks:
 
 
 async def every(interval_s: float, round_: Callable[[], Awaitable[object]]) -> None:
-    """For ever: a round under its own trace id, then a pause; a failed one is logged and the next comes."""
+    """For ever: a round under its own trace id, then a pause; a failed one is logged and the next comes.
+
+    Cancelled, it ends, also where the round swallows that.
+    """
+    task = asyncio.current_task()
     while True:
         with tracing.bound(tracing.new()):
             try:
@@ -48,6 +52,10 @@ async def every(interval_s: float, round_: Callable[[], Awaitable[object]]) -> N
                     task=_name(round_),
                     reason=f"{type(error).__name__}: {error}",
                 )
+        # A wait that comes to its end in the moment of its cancellation forgets it (asyncio.wait_for does,
+        # deep in the drivers): without this the process would not stop.
+        if task and task.cancelling():
+            return
         await asyncio.sleep(interval_s)
 
 

@@ -5,12 +5,14 @@ of the error (the table in docs/architecture.md): nothing is lost, and nothing b
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import aio_pika
+import aiormq
 import msgspec
 import stamina
 import structlog
@@ -21,6 +23,7 @@ from faststream.message import StreamMessage
 from faststream.rabbit import Channel, RabbitBroker, RabbitExchange, RabbitQueue
 
 from common import topology, tracing
+from common.core import letters
 from common.errors import OutcomeUnknown, TryAgain, Unroutable, Unusable
 from common.messages import Message
 from common.settings import BusSettings
@@ -117,9 +120,9 @@ async def publish(
     """The broker confirmed that `queue` holds the persistent JSON message, for `expires_in_s` at most.
 
     Raises Unroutable where no such queue exists, OutcomeUnknown without a confirm in PUBLISH_TIMEOUT_S, and
-    TryAgain where there is no connection.
+    TryAgain where there is no connection, or it came back too late.
     """
-    message = aio_pika.Message(
+    message = _Perishable(
         body,
         content_type="application/json",
         delivery_mode=DeliveryMode.PERSISTENT,
@@ -127,6 +130,28 @@ async def publish(
         headers={tracing.HEADER: trace_id},
         expiration=expires_in_s,
         timestamp=datetime.now(UTC),
+    )
+    await _publish(broker, queue.name, message)
+
+
+async def put_back(
+    broker: RabbitBroker,
+    queue: RabbitQueue,
+    body: bytes,
+    headers: Mapping[str, Any],
+    *,
+    content_type: str | None,
+    message_id: str | None,
+    expires_in_s: float | None,
+) -> None:
+    """The broker confirmed that `queue` holds a message once more, as it was; raises as `publish` does."""
+    message = aio_pika.Message(
+        body,
+        headers=dict(headers),
+        content_type=content_type,
+        message_id=message_id,
+        delivery_mode=DeliveryMode.PERSISTENT,
+        expiration=expires_in_s,
     )
     await _publish(broker, queue.name, message)
 
@@ -148,6 +173,26 @@ async def announce(broker: RabbitBroker, exchange: RabbitExchange, message: Mess
         log.debug(Event.ANNOUNCEMENT_LOST, exchange=exchange.name, reason=repr(error))
 
 
+class _Perishable(aio_pika.Message):
+    """A message whose validity goes on while it waits for a connection, or its process stands still.
+
+    The clock is read when the frames are made, which then go to the socket. What is left: a process that is
+    stopped between the two sends late, unless the broker closed its silent connection meanwhile.
+    """
+
+    def __init__(self, body: bytes, *, expiration: float, **properties: Any) -> None:
+        super().__init__(body, expiration=expiration, **properties)
+        self._ends_at = time.monotonic() + expiration
+
+    @property
+    def properties(self) -> aiormq.spec.Basic.Properties:
+        left_s = self._ends_at - time.monotonic()
+        if left_s <= 0:
+            raise TryAgain("its validity ended before it could be sent")
+        self.expiration = left_s
+        return super().properties
+
+
 class _DeadLetters:
     """Where a message ends that could not be used: the original bytes and why."""
 
@@ -158,15 +203,16 @@ class _DeadLetters:
 
     async def store(self, message: AbstractIncomingMessage, reason: str) -> None:
         headers = {
-            "reason": reason[:1000],
-            "queue": message.routing_key or "",
-            "service": self._service,
-            "failed_at": datetime.now(UTC).isoformat(),
+            letters.LETTER_ID: str(uuid4()),
+            letters.REASON: reason[:1000],
+            letters.QUEUE: message.routing_key or "",
+            letters.SERVICE: self._service,
+            letters.FAILED_AT: datetime.now(UTC).isoformat(),
             tracing.HEADER: tracing.current(),
         }
         letter = aio_pika.Message(
             message.body,
-            headers={**{f"original-{k}": v for k, v in (message.headers or {}).items()}, **headers},
+            headers={**{f"{letters.ORIGINAL}{k}": v for k, v in (message.headers or {}).items()}, **headers},
             content_type=message.content_type,
             message_id=message.message_id,
             delivery_mode=DeliveryMode.PERSISTENT,

@@ -1,4 +1,5 @@
-"""Settings of those who close positions: the exit worker, and inference where it takes a profit."""
+"""Settings of those who close positions: the exit worker, inference where it takes a profit, and of the API
+that shows the rules in force."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -9,8 +10,9 @@ from pydantic_settings import NoDecode
 
 from common.core.exits.dispatch import Limits
 from common.core.exits.position import ALL
-from common.core.exits.rules import Stage, TakeProfit
-from common.settings import SettingsGroup
+from common.core.exits.rule_sets import strictest, warnings
+from common.core.exits.rules import Rules, Stage, StopLoss, TakeProfit, TimeLimit, TrailingStop, whole
+from common.settings import SettingsGroup, StrategySettings
 
 Percent = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 PositivePercent = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
@@ -110,3 +112,82 @@ class ClosingSettings(SettingsGroup):
         if self.take_profit_second_pct is not None:
             return self.take_profit_second_pct
         return self.model_service_take_profit_pct * 5 / 3
+
+
+class ExitRuleSettings(StrategySettings, ClosingSettings):
+    """When a position is closed, of every strategy and symbol."""
+
+    stop_loss_enabled: bool = True
+    """Close a position at its stop."""
+    stop_loss_threshold_pct: Annotated[Decimal, Field(gt=-100, lt=100, allow_inf_nan=False)] = Decimal("-2.0")
+    """Loss at which a position is closed, percent of its entry; the sign does not matter."""
+    stop_loss_quote: Amount | None = None
+    """Loss of the whole position at which it is closed, quote currency; unset: none."""
+
+    trailing_stop_enabled: bool = False
+    """Close a position whose price came back from its best."""
+    trailing_stop_activation_pct: Percent = Decimal("2.0")
+    """Best profit from which on the stop follows, percent of the entry."""
+    trailing_stop_distance_pct: Annotated[Decimal, Field(gt=0, lt=100)] = Decimal("1.0")
+    """Distance of the stop from the best price, percent of that price."""
+    trailing_stop_lock_in_pct: Percent | None = None
+    """The trailing stop is never worse than this profit, percent of the entry; unset: no such floor."""
+
+    time_based_exit_enabled: bool = False
+    """Close a position that is too old."""
+    time_based_exit_max_hours: PositiveFloat = 24.0
+    """Age at which a position is closed whatever its profit, in hours."""
+    time_based_exit_profit_target_pct: Percent = Decimal("1.0")
+    """Target that shrinks to a tenth until the greatest age, from one hour on, percent of the entry."""
+
+    def rules(self) -> Rules:
+        """The rules that are switched on."""
+        if not self.exit_strategy_enabled:
+            return Rules()
+        return whole(
+            Rules(
+                stop_loss=self._stop_loss() if self.stop_loss_enabled else None,
+                trailing_stop=self._trailing_stop() if self.trailing_stop_enabled else None,
+                take_profit=self.take_profit(),
+                time_limit=self._time_limit() if self.time_based_exit_enabled else None,
+            )
+        )
+
+    def rules_of(self, strategy_id: str, symbol: str | None = None) -> Rules:
+        """The rules of a position; of a strategy that is not run here, the strictest of all that are.
+
+        Without a symbol: those of positions whose symbol has no table of its own.
+        """
+        if strategy_id in self.strategies():
+            return self.of_strategy(strategy_id, symbol).rules()
+        trading = [
+            each
+            for each in self.strategies()
+            if symbol is None or symbol in (self.symbols_of(each) or (symbol,))
+        ]
+        return strictest([self.of_strategy(each, symbol).rules() for each in trading or self.strategies()])
+
+    def rule_warnings(self) -> tuple[str, ...]:
+        """What is configured and will never fire, one sentence each, with the table of strategies.toml."""
+        found = list(warnings(self.rules()))
+        for strategy_id, symbol in self._overrides.tables():
+            table = strategy_id if symbol is None else f"{strategy_id}.symbol.{symbol}"
+            own = warnings(self.of_strategy(strategy_id, symbol).rules())
+            found += [f"[{table}] {warning}" for warning in own if warning not in found]
+        return tuple(found)
+
+    def _stop_loss(self) -> StopLoss:
+        return StopLoss(loss_pct=abs(self.stop_loss_threshold_pct), loss_quote=self.stop_loss_quote)
+
+    def _trailing_stop(self) -> TrailingStop:
+        return TrailingStop(
+            activation_pct=self.trailing_stop_activation_pct,
+            distance_pct=self.trailing_stop_distance_pct,
+            lock_in_pct=self.trailing_stop_lock_in_pct,
+        )
+
+    def _time_limit(self) -> TimeLimit:
+        return TimeLimit(
+            max_hold=timedelta(hours=self.time_based_exit_max_hours),
+            profit_target_pct=self.time_based_exit_profit_target_pct,
+        )

@@ -1,18 +1,23 @@
 """Health of a process, over HTTP: is it alive, is it ready, what troubles it.
 
 `/health` is flat because Grafana reads `status`, `service`, `database_connected` and `queue_connected` at its
-top level. `/health/live` says that the event loop turns, `/health/ready` that work is being taken.
+top level. `/health/live` says that the event loop turns, `/health/ready` that work is being taken: the broker
+sees this process's own consumers, the database answers with the schema of this build, and what else the
+service needs once is there.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Literal
+from typing import Any, Literal, cast
 
 import msgspec
 import prometheus_client
+from aio_pika import RobustQueue
 from faststream.asgi import AsgiResponse
 from faststream.asgi.types import ASGIApp, Receive, Scope, Send
 from faststream.rabbit import RabbitBroker, RabbitQueue
+from faststream.rabbit.subscriber import RabbitSubscriber
 from sqlalchemy import select
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -26,32 +31,52 @@ Check = Callable[[], Awaitable[str | None]]
 """None when all is well, else what is wrong."""
 
 
+class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
+    """How one check came out."""
+
+    state: Literal["ok", "failed"]
+    latency_ms: float
+    """How long it took, in milliseconds."""
+
+
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """What `/health` answers."""
 
     status: Literal["healthy", "degraded", "unhealthy"]
+    """unhealthy: database or broker is away, nothing works; degraded: `problems` says what does not."""
     service: str
     database_connected: bool
     queue_connected: bool
     problems: dict[str, str]
     """Failed checks by name, with what is wrong."""
+    checks: dict[str, CheckResult]
+    """Every check by name."""
 
 
 class Probes:
-    """The checks of one service: `database` and `queue` decide readiness, `concerns` degrade."""
+    """The checks of one service: `database`, `queue` and `needs` decide readiness, `concerns` degrade.
+
+    `needs` are what a start has to do once; while one fails, the service is degraded and not ready.
+    """
 
     def __init__(
-        self, service: str, *, database: Check, queue: Check, concerns: Mapping[str, Check] | None = None
+        self,
+        service: str,
+        *,
+        database: Check,
+        queue: Check,
+        needs: Mapping[str, Check] | None = None,
+        concerns: Mapping[str, Check] | None = None,
     ) -> None:
         self._service = service
-        self._checks = {"database": database, "queue": queue, **(concerns or {})}
+        self._needed = {"database", "queue", *(needs or {})}
+        self._checks = {"database": database, "queue": queue, **(needs or {}), **(concerns or {})}
 
     async def health(self) -> Health:
         """Every check was run once, each for PROBE_TIMEOUT_S at most."""
         outcomes = await asyncio.gather(*(_outcome(check) for check in self._checks.values()))
-        problems = {
-            name: wrong for name, wrong in zip(self._checks, outcomes, strict=True) if wrong is not None
-        }
+        found = dict(zip(self._checks, outcomes, strict=True))
+        problems = {name: wrong for name, (wrong, _) in found.items() if wrong is not None}
         status: Literal["healthy", "degraded", "unhealthy"] = "degraded" if problems else "healthy"
         if problems.keys() & {"database", "queue"}:
             status = "unhealthy"
@@ -61,13 +86,21 @@ class Probes:
             database_connected="database" not in problems,
             queue_connected="queue" not in problems,
             problems=problems,
+            checks={
+                name: CheckResult(state="failed" if wrong else "ok", latency_ms=latency_ms)
+                for name, (wrong, latency_ms) in found.items()
+            },
         )
+
+    def is_ready(self, health: Health) -> bool:
+        """Whether a service of this health takes work."""
+        return not health.problems.keys() & self._needed
 
     def routes(self) -> list[tuple[str, ASGIApp]]:
         """Health, liveness, readiness and Prometheus metrics as ASGI routes."""
         return [
             ("/health", self._answer_health),
-            ("/health/ready", self._answer_health),
+            ("/health/ready", self._answer_ready),
             ("/health/live", _answer_live),
             ("/metrics", prometheus_client.make_asgi_app()),
         ]
@@ -75,6 +108,10 @@ class Probes:
     async def _answer_health(self, scope: Scope, receive: Receive, send: Send) -> None:
         health = await self.health()
         await _json(health, 503 if health.status == "unhealthy" else 200)(scope, receive, send)
+
+    async def _answer_ready(self, scope: Scope, receive: Receive, send: Send) -> None:
+        health = await self.health()
+        await _json(health, 200 if self.is_ready(health) else 503)(scope, receive, send)
 
 
 def database_check(engine: AsyncEngine) -> Check:
@@ -93,30 +130,60 @@ def database_check(engine: AsyncEngine) -> Check:
     return check
 
 
-def queue_check(broker: RabbitBroker, *consumed: RabbitQueue) -> Check:
-    """The broker answers and sees a consumer on each of `consumed`."""
+def queue_check(broker: RabbitBroker) -> Check:
+    """The broker answers, and sees this process consume every queue that it subscribed to."""
 
     async def check() -> str | None:
-        if not await broker.ping(timeout=PROBE_TIMEOUT_S / 2):
-            return "no connection to the broker"
-        for queue in consumed:
-            declared = await (await broker.declare_queue(queue)).declare()
-            if not declared.consumer_count:
-                return f"nobody consumes {queue.name}"
+        if problem := await _connection_problem(broker):
+            return problem
+        for subscriber in broker.subscribers:
+            if problem := await _consumer_problem(broker, cast(RabbitSubscriber, subscriber)):
+                return problem
         return None
 
     return check
 
 
-async def _outcome(check: Check) -> str | None:
+def consumer_check(broker: RabbitBroker, queue: RabbitQueue) -> Check:
+    """The broker answers and sees somebody, whoever it is, consume `queue`."""
+
+    async def check() -> str | None:
+        return await _connection_problem(broker) or await _unconsumed(await broker.declare_queue(queue))
+
+    return check
+
+
+async def _connection_problem(broker: RabbitBroker) -> str | None:
+    return None if await broker.ping(timeout=PROBE_TIMEOUT_S / 2) else "no connection to the broker"
+
+
+# A peer's consumer counts for the broker as ours does, so ours is looked up by its tag: the channel forgets
+# that when the broker cancels the consumer because its queue went away.
+async def _consumer_problem(broker: RabbitBroker, subscriber: RabbitSubscriber) -> str | None:
+    queue = await broker.declare_queue(subscriber.queue)
+    channel: Any = await queue.channel.get_underlay_channel()
+    if subscriber._consumer_tag not in channel.consumers:
+        return f"this process does not consume {subscriber.queue.name}"
+    return await _unconsumed(queue)
+
+
+async def _unconsumed(queue: RobustQueue) -> str | None:
+    declared = await queue.declare()
+    return None if declared.consumer_count else f"nobody consumes {queue.name}"
+
+
+# What is wrong, and how long it took to find out, in milliseconds.
+async def _outcome(check: Check) -> tuple[str | None, float]:
+    begun = time.perf_counter()
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_S):
-            return await check()
+            problem = await check()
     except TimeoutError:
-        return f"no answer within {PROBE_TIMEOUT_S} s"
+        problem = f"no answer within {PROBE_TIMEOUT_S} s"
     except Exception as error:  # noqa: BLE001 - whatever a check raises is its finding
         # Answered to anybody who asks: the kind says enough, the text may name hosts and users.
-        return f"does not answer: {type(error).__name__}"
+        problem = f"does not answer: {type(error).__name__}"
+    return problem, round((time.perf_counter() - begun) * 1000, 3)
 
 
 async def _answer_live(scope: Scope, receive: Receive, send: Send) -> None:

@@ -9,7 +9,8 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Literal, TypeVar
 
 import msgspec
 import structlog
@@ -32,6 +33,7 @@ GRACE_S = 15
 
 _NOT_FOUND = AsgiResponse(b"not found", 404)
 
+A = TypeVar("A", bound=Callable[..., Any])
 S = TypeVar("S", bound=ProcessSettings)
 
 
@@ -43,12 +45,12 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     broker: RabbitBroker
     queues: Sequence[RabbitQueue] = ()
     """Exist before anything is consumed or published."""
-    consumed: Sequence[RabbitQueue] = ()
-    """Need a consumer for the service to be ready."""
     work: Sequence[Callable[[], Coroutine[object, object, None]]] = ()
     """Runs beside the messages until the service stops."""
     closing: Sequence[Callable[[], Awaitable[object]]] = ()
     """Runs in order once nothing is handled any more."""
+    needs: Mapping[str, Check] = {}
+    """Checks without which the service is not ready: what its start has to do once."""
     concerns: Mapping[str, Check] = {}
     """Checks that degrade the service without making it unready."""
 
@@ -76,7 +78,8 @@ def create_asgi(service: Service) -> ASGIApp:
     probes = Probes(
         service.name,
         database=database_check(service.engine),
-        queue=queue_check(service.broker, *service.consumed),
+        queue=queue_check(service.broker),
+        needs=service.needs,
         concerns=service.concerns,
     )
     routes = dict(probes.routes())
@@ -91,20 +94,47 @@ def create_asgi(service: Service) -> ASGIApp:
     return app
 
 
-def run(name: str, settings_type: type[S], create_app: Callable[[S], Any], *, port_variable: str) -> None:
+def run(
+    name: str,
+    settings_type: type[S],
+    create_app: Callable[[S], A],
+    *,
+    port_variable: str,
+    stopping: Callable[[A], None] | None = None,
+    loop: Literal["asyncio", "uvloop"] = "asyncio",
+    http: Literal["h11", "httptools"] = "h11",
+) -> None:
     """The ASGI application of a process answers until SIGTERM or SIGINT.
 
-    `port_variable` names the setting with its port. Exits 78, saying what to change, where settings are
-    invalid or the port cannot be had.
+    `port_variable` names the setting with its port. `stopping` is called before open requests are waited for,
+    and ends those that would not end of themselves. `loop` and `http` are the quicker ones where HTTP is the
+    work. Exits 78, saying what to change, where settings are invalid or the port cannot be had.
     """
     settings = load(settings_type)
     configure_logging(name, settings.model_service_log_level)
     listener = _listen(settings.listen_host, getattr(settings, port_variable.lower()), port_variable)
     app = create_app(settings)
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=GRACE_S
+        app,
+        loop=loop,
+        http=http,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        timeout_graceful_shutdown=GRACE_S,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    _Server(config, None if stopping is None else partial(stopping, app)).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None] | None) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._stopping is not None:
+            self._stopping()
+        await super().shutdown(sockets)
 
 
 async def _live(lifespan: AbstractAsyncContextManager[None], receive: Receive, send: Send) -> None:
@@ -116,7 +146,10 @@ async def _live(lifespan: AbstractAsyncContextManager[None], receive: Receive, s
 
 
 def _listen(host: str, port: int, port_variable: str) -> socket.socket:
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    # The protocol by name: asyncio sends at once (TCP_NODELAY) on no other socket, and a client that waits
+    # for the end of a small answer waits 40 ms.
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

@@ -93,6 +93,12 @@ trading_signals = Table(
     Index("idx_trading_signals_asset", "asset"),
     Index("idx_trading_signals_strategy_timestamp", "strategy_id", text('"timestamp" DESC')),
     Index("idx_trading_signals_asset_timestamp", "asset", text('"timestamp" DESC')),
+    Index(
+        "idx_trading_signals_exits",
+        text('"timestamp" DESC'),
+        postgresql_where=text("(metadata ->> 'rule_triggered') IS NOT NULL"),
+    ),
+    Index("idx_trading_signals_warmup", text('"timestamp" DESC'), postgresql_where=text("is_warmup")),
 )
 """One row per published signal. `amount_quote` is ours: null on rows older than revision 0002."""
 
@@ -130,6 +136,9 @@ model_versions = Table(
     Index("idx_model_versions_strategy_id", "strategy_id"),
     Index("idx_model_versions_trained_at", text("trained_at DESC")),
     Index("idx_model_versions_strategy_trained_at", "strategy_id", text("trained_at DESC")),
+    Index("idx_model_versions_created_at", text("created_at DESC")),
+    Index("idx_model_versions_number", text("(string_to_array(substr(version, 2), '.')::numeric[])")),
+    Index("idx_model_versions_counted", "strategy_id", "model_type", "is_active"),
     Index("idx_model_versions_unique_active", "strategy_id", unique=True, postgresql_where=text("is_active")),
 )
 """One row per trained version. `file_path` is logical (`/models/v{n}`); a null `strategy_id` is read as
@@ -197,7 +206,12 @@ model_quality_metrics = Table(
     Index("idx_model_quality_metrics_model_version_id", "model_version_id"),
     Index("idx_model_quality_metrics_metric_name", "metric_name"),
     Index("idx_model_quality_metrics_evaluated_at", text("evaluated_at DESC")),
-    Index("idx_model_quality_metrics_of_version", "model_version_id", "metric_name", "evaluated_at"),
+    Index(
+        "idx_model_quality_metrics_of_version",
+        "model_version_id",
+        text("(metadata ->> 'dataset_split')"),
+        "evaluated_at",
+    ),
 )
 """One row per version, metric and split (`metadata.dataset_split`: validation, test or live)."""
 
@@ -329,6 +343,7 @@ alerts = Table(
     CheckConstraint("severity IN ('warning', 'critical')", name="alerts_severity_check"),
     Index("alerts_open_idx", "kind", "scope", unique=True, postgresql_where=text("resolved_at IS NULL")),
     Index("alerts_raised_at_idx", text("raised_at DESC")),
+    Index("alerts_resolved_at_idx", "resolved_at"),
 )
 """What an operator should look at: one open row per kind and scope, until it is over."""
 
@@ -433,6 +448,7 @@ activations = Table(
     Column("activated_at", _TIMESTAMPTZ, nullable=False, server_default=_NOW),
     CheckConstraint("epoch > 0", name="activations_epoch_check"),
     CheckConstraint("(version IS NULL) = (sha256 IS NULL)", name="activations_sha256_check"),
+    Index("activations_activated_at_idx", text("activated_at DESC")),
 )
 """Which version a strategy trades with since when: its newest epoch holds, a null version means none."""
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from uuid import UUID, uuid4
 
 import msgspec
-from sqlalchemy import ColumnElement, Double, Numeric, String, cast, func, select
+from sqlalchemy import ColumnElement, String, literal_column
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -39,18 +39,6 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
     """`realized_pnl` and the figures behind it; null where nothing was closed."""
 
 
-class PeriodResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What the orders of a strategy that closed something in one period came to."""
-
-    timestamp: datetime
-    """The period's begin."""
-    total_orders: int
-    successful_orders: int
-    """Those that gained, after fees."""
-    total_pnl: float
-    """Quote currency, after fees."""
-
-
 async def append_signal(connection: AsyncConnection, signal: TradingSignal) -> None:
     """The signal stands in trading_signals, once, however often it is appended."""
     snapshot = msgspec.to_builtins(signal.market_data_snapshot)
@@ -78,7 +66,8 @@ async def append_signal(connection: AsyncConnection, signal: TradingSignal) -> N
 
 def of_exit_rule() -> ColumnElement[bool]:
     """Whether a row of trading_signals is an exit by rule; an entry that reduces a position is none."""
-    rule: ColumnElement[str | None] = trading_signals.c.metadata["rule_triggered"].astext
+    # Not as a parameter: the index of exits is found by the text of its condition.
+    rule = trading_signals.c.metadata.op("->>", return_type=String())(literal_column("'rule_triggered'"))
     return rule.is_not(None)
 
 
@@ -103,38 +92,3 @@ async def append_execution(connection: AsyncConnection, execution: Execution) ->
         .on_conflict_do_nothing(index_elements=["id"])
     )
     return inserted.rowcount > 0
-
-
-async def results_by_period(
-    connection: AsyncConnection, strategy_id: str, granularity: Granularity, *, start: datetime, end: datetime
-) -> list[PeriodResult]:
-    """Every period from `start` to before `end` in which an order of the strategy closed something.
-
-    An order that closed in several parts counts once a period; orders that only opened are no result.
-    """
-    events = execution_events.c
-    pnl = cast(events.performance["realized_pnl"].as_string(), Numeric)
-    # Rows of the platform's older service name no order.
-    order = func.coalesce(events.performance["order_id"].as_string(), cast(events.id, String))
-    by_order = (
-        select(func.date_trunc(granularity, events.executed_at).label("period"), func.sum(pnl).label("pnl"))
-        .where(
-            events.strategy_id == strategy_id,
-            events.executed_at >= naive_utc(start),
-            events.executed_at < naive_utc(end),
-            pnl.is_not(None),
-        )
-        .group_by("period", order)
-        .subquery()
-    )
-    rows = await connection.execute(
-        select(
-            func.timezone("UTC", by_order.c.period).label("timestamp"),
-            func.count().label("total_orders"),
-            func.count().filter(by_order.c.pnl > 0).label("successful_orders"),
-            cast(func.sum(by_order.c.pnl), Double).label("total_pnl"),
-        )
-        .group_by(by_order.c.period)
-        .order_by(by_order.c.period)
-    )
-    return [msgspec.convert(row, PeriodResult) for row in rows.mappings()]

@@ -26,8 +26,10 @@ class QueueState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def training_figures(connection: AsyncConnection, strategy_id: str | None = None) -> TrainingFigures:
-    """How the runs went, of the strategy or of all."""
-    of_strategy = [] if strategy_id is None else [_columns.strategy_id == strategy_id]
+    """How the trainings went, of the strategy or of all; runs for a dataset alone are none."""
+    of_strategy = [~_columns.dataset_only]
+    if strategy_id is not None:
+        of_strategy.append(_columns.strategy_id == strategy_id)
 
     def ended(state: State) -> ColumnElement[int]:
         return func.count().filter(_columns.state == state)
@@ -71,11 +73,11 @@ async def queue_state(connection: AsyncConnection) -> QueueState:
 
 
 async def last_ends(connection: AsyncConnection) -> list[Run]:
-    """Each strategy's run that ended last and was not cancelled."""
+    """Each strategy's training that ended last and was not cancelled."""
     rows = await connection.execute(
         select(training_runs)
         .ext(distinct_on(_columns.strategy_id))
-        .where(_columns.finished_at.is_not(None), _columns.state != State.CANCELLED)
+        .where(_columns.finished_at.is_not(None), _columns.state != State.CANCELLED, ~_columns.dataset_only)
         .order_by(_columns.strategy_id, _columns.finished_at.desc())
     )
     return [run_of(row) for row in rows.mappings()]

@@ -52,6 +52,10 @@ class QueueDisabled(Conflict):
     """Nothing waits while TRAINING_QUEUE_ENABLED is false: ask again once the training has ended."""
 
 
+class KeyReused(Conflict):
+    """The idempotency key is that of another request: take a fresh one."""
+
+
 class QueueRules(msgspec.Struct, frozen=True, kw_only=True):
     """What a request must keep to."""
 
@@ -96,6 +100,26 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     cancel_actor: str | None
     cancel_reason: str | None
     trace_id: str
+    dataset_only: bool
+    """It ends with its dataset: nothing is trained."""
+
+
+async def requested_before(
+    connection: AsyncConnection, key: str, *, strategy_id: str, symbol: str, dataset_only: bool = False
+) -> Run | None:
+    """The run that the same request, under the same key, led to; None: there was none, and none comes beside.
+
+    Raises KeyReused where the key is that of a request for something else.
+    """
+    await _lock_requests(connection)
+    rows = await connection.execute(select(training_runs).where(_columns.idempotency_key == key))
+    row = rows.mappings().first()
+    if row is None:
+        return None
+    run = run_of(row)
+    if (run.strategy_id, run.symbol, run.dataset_only) != (strategy_id, symbol, dataset_only):
+        raise KeyReused(f"the key is that of run {run.run_id}, which was another request")
+    return run
 
 
 async def request(
@@ -108,13 +132,16 @@ async def request(
     trace_id: str,
     requested_by: str = "trainer",
     rules: QueueRules = QueueRules(),  # noqa: B008 - frozen
+    idempotency_key: str | None = None,
+    dataset_only: bool = False,
 ) -> Run:
     """The run that waits for a trainer: a new one, or the same strategy and symbol's, made as urgent.
 
-    Raises Conflict where one of the same strategy and symbol is running, or waits and is no less urgent;
-    QueueDisabled and QueueFull where the rules say so. Then the transaction has to be rolled back.
+    The run remembers `idempotency_key` unless it has one already. Raises Conflict where one of the same
+    strategy and symbol is running, or waits and is no less urgent; QueueDisabled and QueueFull where the
+    rules say so. Then the transaction has to be rolled back.
     """
-    await connection.execute(select(func.pg_advisory_xact_lock(_REQUESTS_LOCK)))
+    await _lock_requests(connection)
     if rules.force_cancel_on_critical and priority == "CRITICAL":
         await _make_way(connection, strategy_id, actor=requested_by)
     waiting = await unfinished(connection)
@@ -125,7 +152,7 @@ async def request(
         )
     for run in waiting:
         if (run.strategy_id, run.symbol) == (strategy_id, symbol):
-            return await _raised(connection, run, priority)
+            return await _raised(connection, run, priority, idempotency_key, dataset_only=dataset_only)
     size = sum(run.state in WAITING for run in waiting)
     if size >= rules.max_size:
         raise QueueFull(
@@ -142,6 +169,8 @@ async def request(
             state=State.REQUESTED,
             requested_by=requested_by,
             trace_id=trace_id,
+            idempotency_key=idempotency_key,
+            dataset_only=dataset_only,
         )
         .returning(training_runs)
     )
@@ -200,7 +229,7 @@ async def last_trainings(connection: AsyncConnection) -> dict[str, datetime]:
     )
     served = await connection.execute(
         select(_columns.strategy_id, func.max(_columns.finished_at))
-        .where(_columns.state.in_(SERVED))
+        .where(_columns.state.in_(SERVED), ~_columns.dataset_only)
         .group_by(_columns.strategy_id)
     )
     last = {name: instant.replace(tzinfo=UTC) for name, instant in trained}
@@ -220,6 +249,10 @@ def run_of(row: RowMapping) -> Run:
     return msgspec.convert(row, Run)
 
 
+async def _lock_requests(connection: AsyncConnection) -> None:
+    await connection.execute(select(func.pg_advisory_xact_lock(_REQUESTS_LOCK)))
+
+
 async def _make_way(connection: AsyncConnection, strategy_id: str, *, actor: str) -> None:
     await connection.execute(
         update(training_runs)
@@ -232,18 +265,25 @@ async def _make_way(connection: AsyncConnection, strategy_id: str, *, actor: str
     )
 
 
-async def _raised(connection: AsyncConnection, run: Run, priority: Priority) -> Run:
+async def _raised(
+    connection: AsyncConnection, run: Run, priority: Priority, key: str | None, *, dataset_only: bool
+) -> Run:
     more_urgent = PRIORITIES.index(priority) < PRIORITIES.index(run.priority)
-    if more_urgent:
+    if more_urgent and run.dataset_only == dataset_only:
         rows = await connection.execute(
             update(training_runs)
             .where(_columns.run_id == run.run_id, _columns.state.in_(WAITING))
-            .values(priority=priority, updated_at=func.now())
+            .values(
+                priority=priority,
+                idempotency_key=func.coalesce(_columns.idempotency_key, key),
+                updated_at=func.now(),
+            )
             .returning(training_runs)
         )
         if row := rows.mappings().first():
             return run_of(row)
-    raise Conflict(f"a training of strategy {run.strategy_id} on {run.symbol} is not finished yet")
+    what = "dataset" if run.dataset_only else "training"
+    raise Conflict(f"a {what} of strategy {run.strategy_id} on {run.symbol} is not finished yet")
 
 
 # A running one keeps owner and lease: until its trainer lets go, the fit may still be using its place.

@@ -3,6 +3,8 @@
 Nothing that a reader of the platform's tables would notice: two new tables, two columns and indexes.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
@@ -12,7 +14,7 @@ down_revision = "0007"
 branch_labels = None
 depends_on = None
 
-_INDEXES = {
+_INDEXES: dict[str, tuple[str, list[Any]]] = {
     "idx_trading_signals_strategy_timestamp": (
         "trading_signals",
         ["strategy_id", sa.text('"timestamp" DESC')],
@@ -24,13 +26,26 @@ _INDEXES = {
     ),
     "idx_execution_events_asset_executed_at": ("execution_events", ["asset", sa.text("executed_at DESC")]),
     "idx_model_versions_strategy_trained_at": ("model_versions", ["strategy_id", sa.text("trained_at DESC")]),
+    "idx_model_versions_created_at": ("model_versions", [sa.text("created_at DESC")]),
+    "idx_model_versions_number": (
+        "model_versions",
+        [sa.text("(string_to_array(substr(version, 2), '.')::numeric[])")],
+    ),
+    "idx_model_versions_counted": ("model_versions", ["strategy_id", "model_type", "is_active"]),
     "idx_model_quality_metrics_of_version": (
         "model_quality_metrics",
-        ["model_version_id", "metric_name", "evaluated_at"],
+        ["model_version_id", sa.text("(metadata ->> 'dataset_split')"), "evaluated_at"],
     ),
     "position_lifecycles_symbol_idx": ("position_lifecycles", ["symbol", sa.text("opened_at DESC")]),
     "position_lifecycles_strategy_idx": ("position_lifecycles", ["strategy_id", sa.text("opened_at DESC")]),
     "training_runs_updated_at_idx": ("training_runs", [sa.text("updated_at DESC")]),
+    "activations_activated_at_idx": ("activations", [sa.text("activated_at DESC")]),
+    "alerts_resolved_at_idx": ("alerts", ["resolved_at"]),
+}
+
+_SIGNALS_OF_A_KIND = {
+    "idx_trading_signals_exits": "(metadata ->> 'rule_triggered') IS NOT NULL",
+    "idx_trading_signals_warmup": "is_warmup",
 }
 
 
@@ -84,9 +99,15 @@ def upgrade() -> None:
     )
     for name, (table, columns) in _INDEXES.items():
         op.create_index(name, table, columns)
+    for name, condition in _SIGNALS_OF_A_KIND.items():
+        op.create_index(
+            name, "trading_signals", [sa.text('"timestamp" DESC')], postgresql_where=sa.text(condition)
+        )
 
 
 def downgrade() -> None:
+    for name in _SIGNALS_OF_A_KIND:
+        op.drop_index(name, "trading_signals")
     for name, (table, _) in _INDEXES.items():
         op.drop_index(name, table)
     op.drop_index("training_runs_idempotency_key_idx", "training_runs")

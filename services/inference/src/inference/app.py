@@ -12,8 +12,9 @@ from common import bus, topology
 from common.background import every
 from common.database import create_engine
 from common.feature_service import FeatureService
+from common.model_storage import storage_check
 from common.position_manager import CachedPositions, PositionManager
-from common.probes import Check, queue_check
+from common.probes import Check, consumer_check
 from common.service import Service, create_asgi
 from common.signal_outbox import SignalOutbox
 from common.ws_gateway import WsGateway
@@ -79,7 +80,6 @@ def create_app(settings: Settings) -> ASGIApp:
             engine=engine,
             broker=broker,
             queues=[topology.TRADING_SIGNALS, topology.POSITION_UPDATED, *sources.consumed],
-            consumed=sources.consumed,
             work=[
                 lambda: every(RELAY_INTERVAL_S, lambda: outbox.relay("entry")),
                 lambda: every(RELAY_INTERVAL_S, lambda: live.tell(broker)),
@@ -92,8 +92,10 @@ def create_app(settings: Settings) -> ASGIApp:
                 *watch.work(),
             ],
             closing=[*watch.closing(), peer.leave, *sources.closing, manager.aclose, gateway.aclose],
+            needs={"registry": models.unread},
             concerns={
                 "models": models.problem,
+                "model_storage": storage_check(settings, writes=False),
                 "exit_workers": _exit_workers(broker, settings.position_cache_ttl_seconds),
                 **sources.concerns,
             },
@@ -173,7 +175,7 @@ def _warming(settings: Settings, models: ServedModels) -> empty_slots.Warming:
 
 # The exit worker alone consumes position updates, and re-announces them to us.
 def _exit_workers(broker: RabbitBroker, ttl_s: float) -> Check:
-    consumed = queue_check(broker, topology.POSITION_UPDATED)
+    consumed = consumer_check(broker, topology.POSITION_UPDATED)
 
     async def check() -> str | None:
         problem = await consumed()

@@ -4,6 +4,7 @@ This process observes its own signals as a histogram; the alert looks at the who
 that one that a relay finished late is seen as well.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -35,8 +36,10 @@ DELAY_S = Histogram(
 class Delays:
     """Watches how long signals take; `threshold_s` is what is too long."""
 
-    def __init__(self, engine: AsyncEngine, threshold_s: float) -> None:
+    def __init__(self, engine: AsyncEngine, threshold_s: float, strategies: Iterable[str] = ()) -> None:
         self._engine = engine
+        for strategy_id in strategies:
+            DELAY_S.labels(strategy_id)  # from 0 on: what begins with its first signal shows no increase
         self._threshold = timedelta(seconds=threshold_s)
 
     def note(self, strategy_id: str, arrived_at: datetime, published_at: datetime) -> None:

@@ -13,9 +13,7 @@ log = structlog.get_logger(__name__)
 
 MAX_REMEMBERED = 4_096
 """Pairs of symbol and version remembered at most."""
-LACKED = Counter(
-    "flotilla_features_lacked", "Predictions without an optional feature.", ["version", "feature"]
-)
+LACKED = Counter("flotilla_features_lacked", "Predictions without an optional feature.", ["feature"])
 
 
 class LackedFeatures:
@@ -28,7 +26,7 @@ class LackedFeatures:
         """An aligned row was predicted on."""
         missing = lacked(model, row)
         for name in missing:
-            LACKED.labels(model.version, name).inc()
+            LACKED.labels(name).inc()
         key = symbol, model.version
         if missing != self._last.get(key, ()):
             log.warning(

@@ -95,10 +95,12 @@ class ServedModels:
                     active = await model_registry.active_for(connection, strategy_id)
                 await self._follow(strategy_id, active)
 
+    async def unread(self) -> str | None:
+        """What has to be known of every strategy before any vector is taken; None once it is."""
+        return NOT_READ if len(self._serving) < len(self.strategies) else None
+
     async def problem(self) -> str | None:
         """What lags behind the registry, for /health."""
-        if len(self._serving) < len(self.strategies):
-            return NOT_READ
         lagging = [f"{name}: {serving.problem}" for name, serving in self._serving.items() if serving.problem]
         return "; ".join(lagging) or None
 

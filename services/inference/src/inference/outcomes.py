@@ -16,6 +16,7 @@ from uuid import UUID
 import msgspec
 import structlog
 from prometheus_client import Counter as Metric
+from prometheus_client import Gauge
 from sqlalchemy import Table
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -33,6 +34,11 @@ log = structlog.get_logger(__name__)
 VECTORS = Metric("flotilla_vectors", "Feature vectors received.")
 SIGNALS = Metric("flotilla_signals", "Signals that ended so.", ["strategy_id", "fate"])
 SKIPS = Metric("flotilla_skips", "Decisions that gave no signal.", ["strategy_id", "reason"])
+DECIDED_AT = Gauge(
+    "flotilla_decision_timestamp_seconds",
+    "When a strategy decided last, Unix time; until it does: when the process began.",
+    ["strategy_id"],
+)
 
 MAX_KEPT = 50_000
 """Counts that wait for a database at most; beyond it the oldest minutes are lost."""
@@ -61,8 +67,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 class Outcomes:
     """The outcomes of this process: the last of each strategy and symbol, and what is not stored yet."""
 
-    def __init__(self, replica: str) -> None:
+    def __init__(self, replica: str, strategies: Iterable[str] = ()) -> None:
         self._replica = replica
+        for strategy_id in strategies:
+            DECIDED_AT.labels(strategy_id).set_to_current_time()
         self._last: dict[_Subject, Reason | None] = {}
         self._newest: dict[_Subject, datetime] = {}
         self._latest: dict[_Subject, Outcome] = {}
@@ -157,6 +165,7 @@ class Outcomes:
         self._latest = {**latest, **self._latest}
 
     def _remember(self, outcome: Outcome) -> None:
+        DECIDED_AT.labels(outcome.strategy_id).set(outcome.decided_at.timestamp())
         subject = outcome.strategy_id, outcome.symbol
         # A vector stamped in the future would stay the newest until that future has come.
         stamped = min(outcome.feature_timestamp, outcome.decided_at)

@@ -53,14 +53,16 @@ class Watch:
     def __init__(
         self, settings: Settings, engine: AsyncEngine, broker: RabbitBroker, gateway: WsGateway, replica: str
     ) -> None:
-        self.outcomes = Outcomes(replica)
+        self.outcomes = Outcomes(replica, settings.strategies())
         self._engine = engine
         self._bars = MinuteBars()
         self._prices = PriceFeed(broker)
         self._lacked = LackedFeatures()
         self._quality = LiveQuality(engine, settings.alignment())
         self._contributions = Contributions(engine)
-        self._delays = Delays(engine, settings.signal_processing_delay_alert_threshold_seconds)
+        self._delays = Delays(
+            engine, settings.signal_processing_delay_alert_threshold_seconds, settings.strategies()
+        )
         self._trips = Trips(
             engine,
             signals_per_minute=settings.signals_per_minute_trip,

@@ -9,6 +9,7 @@ from common import bus, topology
 from common.background import every
 from common.database import create_engine
 from common.feature_service import FeatureService
+from common.model_storage import storage_check
 from common.service import Service, create_asgi
 from trainer import handlers, order_events
 from trainer.builds import Builds
@@ -54,13 +55,13 @@ def create_app(settings: Settings) -> ASGIApp:
             engine=engine,
             broker=broker,
             queues=read,
-            consumed=read,
             work=[
                 lambda: every(SCHEDULES_INTERVAL_S, schedules.tick),
                 lambda: every(TICK_S, builds.tick),
                 lambda: every(TICK_S, training.recover),
                 *[lambda: every(TICK_S, training.tick)] * settings.trainer_parallel,
                 lambda: every(WATCH_INTERVAL_S, watch.tick),
+                lambda: every(WATCH_INTERVAL_S, retention.look),
                 lambda: every(SWEEP_INTERVAL_S, training.sweep),
                 lambda: every(SWEEP_INTERVAL_S, retention.tick),
                 lambda: every(settings.quality_monitor_interval_seconds, monitor.tick),
@@ -68,5 +69,6 @@ def create_app(settings: Settings) -> ASGIApp:
                 *([] if by_queue else [lambda: every(poll_s, executions.look)]),
             ],
             closing=[datasets.aclose, features.aclose],
+            concerns={"model_storage": storage_check(settings, writes=True)},
         )
     )

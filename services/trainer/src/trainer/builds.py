@@ -18,7 +18,7 @@ from common.messages import DatasetReady, FeatureVector
 from common.training_runs import Run, State
 from trainer import runs
 from trainer.core.periods import Periods, rolling
-from trainer.datasets import Datasets, Wanted
+from trainer.datasets import Built, Datasets, Wanted
 from trainer.events import Event
 from trainer.settings import Settings
 
@@ -64,7 +64,7 @@ class Builds:
         if ready.status != "ready":
             return
         async with self._engine.begin() as connection:
-            waited = await runs.mark_ready(connection, ready.dataset_id)
+            waited = await runs.mark_ready(connection, ready.dataset_id, _records(ready))
         log.info(
             Event.DATASET_READY if waited else Event.DATASET_UNKNOWN,
             dataset_id=str(ready.dataset_id),
@@ -147,8 +147,16 @@ class Builds:
                     case "failed":
                         await self._fail(run, _explained(built.error_message))
                     case "ready":
-                        await self._move(run, state=State.READY, reason=None)
-                        log.info(Event.DATASET_READY, dataset_id=str(run.dataset_id), symbol=run.symbol)
+                        await self._ready(run, built)
+
+    async def _ready(self, run: Run, built: Built) -> None:
+        figures = {**(run.figures or {}), "records": _records(built)}
+        async with self._engine.begin() as connection:
+            if run.dataset_only:
+                await runs.finish(connection, run, State.SUCCEEDED, figures=figures, reason=None)
+            else:
+                await runs.move(connection, run, state=State.READY, figures=figures, reason=None)
+        log.info(Event.DATASET_READY, dataset_id=str(run.dataset_id), symbol=run.symbol)
 
     def _wanted(self, run: Run, live: FeatureVector) -> Wanted:
         settings = self._settings.of_strategy(run.strategy_id)
@@ -179,6 +187,15 @@ class Builds:
     async def _move(self, run: Run, **values: Any) -> None:
         async with self._engine.begin() as connection:
             await runs.move(connection, run, **values)
+
+
+def _records(counted: Built | DatasetReady) -> dict[str, int]:
+    by_split = {
+        "train": counted.train_records,
+        "validation": counted.validation_records,
+        "test": counted.test_records,
+    }
+    return {split: records for split, records in by_split.items() if records is not None}
 
 
 def _explained(message: str | None) -> str:

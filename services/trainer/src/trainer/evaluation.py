@@ -15,10 +15,12 @@ from common.artifacts import Manifest, read_verified
 from common.errors import Unusable
 from trainer.core import metrics
 from trainer.core.dataset import NANOSECONDS, Part, Usable
+from trainer.core.fitted_calibration import sign_confidence
 from trainer.core.interpretation import Interpretation
 from trainer.core.pooling import Scored, score_classes, score_returns
 from trainer.core.promotion import Champion, Source
 from trainer.core.recipe import TargetType
+from trainer.core.reliability import Bin, reliability
 from trainer.core.threshold import Leaning, Trades, acting, choose, moves, results, trades
 from trainer.export import score
 from trainer.job import ChampionFile, Job
@@ -35,6 +37,7 @@ class Evaluated(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     metrics: dict[str, dict[str, float]]
     confusion: dict[str, tuple[tuple[int, ...], ...]]
+    reliability: dict[str, tuple[Bin, ...]]
     trades: dict[str, Trades]
     source: Source
     scored: Scored
@@ -62,6 +65,7 @@ def evaluate(
             for name, part in judged.items()
             if rows.labels
         },
+        reliability={name: _reliability(part, raw[name], interpretation) for name, part in judged.items()},
         trades=acted,
         source=source,
         scored=_scored(
@@ -168,6 +172,15 @@ def _metrics(
         labels=rows.labels,
         persisted=persisted.astype(np.int64),
     )
+
+
+# Of a regression: how often the sign is right, where its table promises so much.
+def _reliability(part: Part, raw: Floats, interpretation: Interpretation) -> tuple[Bin, ...]:
+    if interpretation.labels:
+        probabilities = interpretation.probabilities(raw)
+        return reliability(probabilities.max(axis=1), probabilities.argmax(axis=1) == part.classes)
+    promised = sign_confidence(raw[:, 0], interpretation.sign_confidence)
+    return reliability(promised, np.where(raw[:, 0] >= 0, 1, -1) == part.came)
 
 
 def _scored(

@@ -110,6 +110,7 @@ def run(job: Job, directory: Path) -> Result:
             evidence=gathered,
             metrics=found.metrics,
             confusion=found.confusion,
+            reliability=found.reliability,
             trades=found.trades,
             rows={name: len(rows) for name, rows in prepared.rows.items()},
             parameters={**model.parameters, "class_weights": str(job.class_weights)},

@@ -9,6 +9,7 @@ from common.artifacts import Manifest
 from trainer.core.dataset import MIN_CLASS_SHARE, Rejection
 from trainer.core.promotion import Evidence
 from trainer.core.recipe import ClassWeights, ModelType, TargetType
+from trainer.core.reliability import Bin
 from trainer.core.threshold import Costs, Trades
 
 JOB, RESULT, UBJ, ONNX = "job.json", "result.json", "model.ubj", "model.onnx"
@@ -86,6 +87,8 @@ class Fitted(msgspec.Struct, frozen=True, kw_only=True):
     """Figures by split: validation and test."""
     confusion: dict[str, tuple[tuple[int, ...], ...]] = {}
     """By split: rows of each true class, in the order of the labels, by the class that was named."""
+    reliability: dict[str, tuple[Bin, ...]] = {}
+    """By split: how far the model's confidence kept its word."""
     trades: dict[str, Trades]
     """What acting from the threshold on would have done, by split."""
     rows: dict[str, int]

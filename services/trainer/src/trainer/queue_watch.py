@@ -29,6 +29,9 @@ RECOVERED = Gauge("flotilla_training_recovered", "Runs taken over from trainers 
 DURATION_S = Gauge(
     "flotilla_training_duration_seconds", "From the first step of a succeeded run to its end.", ["statistic"]
 )
+FAILING = Gauge(
+    "flotilla_training_failing", "1 while the last training of a strategy has failed.", ["strategy_id"]
+)
 SUCCESS_RATE = Gauge("flotilla_training_success_rate", "Share of the runs that ended with a version.")
 
 
@@ -45,6 +48,7 @@ class QueueWatch:
             ends = await last_ends(connection)
         for run in ends:
             scope = f"strategy:{run.strategy_id}"
+            FAILING.labels(run.strategy_id).set(run.state is State.FAILED)
             async with self._engine.begin() as connection:
                 if run.state is State.FAILED:
                     sentence = f"the last training of strategy {run.strategy_id} failed: {run.reason}"

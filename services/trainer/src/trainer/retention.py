@@ -46,6 +46,7 @@ class Retention:
 
     async def tick(self) -> None:
         """What is not needed any more is gone or archived, and the gauges show what there is."""
+        await asyncio.to_thread(self._settings.model_storage_path.mkdir, parents=True, exist_ok=True)
         await self._restore()
         async with self._engine.begin() as connection:
             doomed = await self._expendable(connection)
@@ -55,6 +56,10 @@ class Retention:
             for version in await self._with_files(intent):
                 await self._carry_out(version, intent, fate)
         await asyncio.to_thread(_show, self._settings)
+
+    async def look(self) -> None:
+        """The gauge shows the space that is free now."""
+        await asyncio.to_thread(_show_free, self._settings)
 
     async def _expendable(self, connection: AsyncConnection) -> Sequence[str]:
         columns = model_versions.c
@@ -156,5 +161,8 @@ def _show(settings: Settings) -> None:
     sizes = [entry.lstat().st_size for entry in root.rglob("*") if not entry.is_dir()]
     STORED_BYTES.set(sum(sizes))
     STORED_VERSIONS.set(len(artifacts.on_disk(root)))
-    FREE_BYTES.labels("models").set(_free_bytes(root))
+
+
+def _show_free(settings: Settings) -> None:
+    FREE_BYTES.labels("models").set(_free_bytes(settings.model_storage_path))
     FREE_BYTES.labels("datasets").set(_free_bytes(settings.feature_service_dataset_storage_path))

@@ -9,12 +9,14 @@ a lock of the transaction, so it holds for any number of them. A build leaves ev
 begins while a dataset is fetched, and nobody fetches one during a build; whose turn it is goes first.
 """
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, cast, exists, func, or_, select, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common import tracing
@@ -185,13 +187,19 @@ async def let_go(connection: AsyncConnection, run: Run) -> None:
     )
 
 
-async def mark_ready(connection: AsyncConnection, dataset_id: UUID) -> bool:
-    """The run that waits for this dataset is trained next; False where none does."""
+async def mark_ready(connection: AsyncConnection, dataset_id: UUID, records: Mapping[str, int]) -> bool:
+    """The run that waits for this dataset is trained next, or has all that it was for; False where none does.
+
+    Its figures say how many `records` each split has.
+    """
+    known = func.coalesce(_columns.figures, cast({}, JSONB))
     moved = await connection.execute(
         update(training_runs)
         .where(_columns.dataset_id == dataset_id, _columns.state == State.BUILDING)
         .values(
-            state=State.READY,
+            state=case((_columns.dataset_only, State.SUCCEEDED), else_=State.READY),
+            finished_at=case((_columns.dataset_only, func.now())),
+            figures=known.op("||")(cast({"records": records}, JSONB)),
             lease_until=None,
             owner=None,
             fence=_columns.fence + 1,
@@ -258,7 +266,7 @@ async def has_unfinished(connection: AsyncConnection, strategy_id: str) -> bool:
 async def history(connection: AsyncConnection, strategy_id: str) -> tuple[History, datetime]:
     """What the strategy's versions and runs tell of its trainings, and the database's time."""
     last_trained_at = (await queue.last_trainings(connection)).get(strategy_id)
-    fruitless = and_(_columns.version.is_(None), _columns.finished_at.is_not(None))
+    fruitless = and_(_columns.version.is_(None), _columns.finished_at.is_not(None), ~_columns.dataset_only)
     if last_trained_at is not None:
         fruitless = and_(fruitless, _columns.finished_at > last_trained_at)
     row = (

@@ -115,8 +115,6 @@ class Settings(
     """What becomes of the files of older versions; their rows and figures stay for ever."""
     model_archive_path: Path | None = None
     """Where archived versions go; unset: `archive` below MODEL_STORAGE_PATH."""
-    model_min_free_bytes: NonNegativeInt = 1_000_000_000
-    """Free bytes below which no training begins, where models or datasets are stored; 0: no limit."""
     quality_monitor_interval_seconds: PositiveFloat = 3600.0
     """How often the active versions' quality is looked at, in seconds."""
     quality_degradation_drop: Fraction = 0.05

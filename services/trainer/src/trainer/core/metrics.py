@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn import metrics as of
 
+from trainer.core.reliability import reliability
+
 Floats = npt.NDArray[np.float64]
 Classes = npt.NDArray[np.int64]
 Instants = npt.NDArray[np.int64]
@@ -17,7 +19,6 @@ Instants = npt.NDArray[np.int64]
 SIDES = {-1: "down", 0: "flat", 1: "up"}
 """How a class is named in a figure."""
 _SMALLEST = 1e-15
-_ECE_BINS = 10
 
 
 def classification(
@@ -101,10 +102,8 @@ def persistence(at_ns: Instants, came: npt.NDArray[np.generic], *, horizon_ns: i
 
 
 def _expected_calibration_error(probabilities: Floats, correct: npt.NDArray[np.bool_]) -> float:
-    confidence = probabilities.max(axis=1)
-    bins = np.minimum((confidence * _ECE_BINS).astype(np.int64), _ECE_BINS - 1)
-    gaps = np.bincount(bins, weights=correct - confidence, minlength=_ECE_BINS)
-    return float(np.sum(np.abs(gaps)) / len(correct))
+    bins = reliability(probabilities.max(axis=1), correct)
+    return sum(abs(each.observed - each.predicted) * each.rows for each in bins) / len(correct)
 
 
 def _finite(figures: dict[str, float]) -> dict[str, float]:

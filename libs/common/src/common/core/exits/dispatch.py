@@ -45,6 +45,8 @@ class Flight(msgspec.Struct, frozen=True, kw_only=True):
     stage: int
     live_size: Decimal
     """Of the position when the signal was issued."""
+    entry_price: Decimal | None = None
+    """Of the position then, quote currency; None: not known."""
     size_to_close: Decimal
     """All that its rule still had to close then; the signal may carry a part of it."""
     issued_at: datetime
@@ -130,22 +132,20 @@ def dispatch(
     """What the latched rule of `tracked` sends now."""
     if tracked.latched_rule is None:
         return Wait(reason=Hold.NOT_LATCHED)
-    flight = traffic.newest_exit
-    wait = (
-        _for_exit(tracked, flight, limits, now)
-        or _for_refusals(tracked, flight, limits, now)
-        or _for_pace(tracked, traffic, limits, now)
-        or _for_entry(traffic, limits, now)
-    )
+    flight, price = traffic.newest_exit, tracked.last_price or tracked.entry_price
+    minimum = instrument.minimum(price)
+    wait = _for_exit(tracked, flight, limits, now) or _for_refusals(tracked, flight, limits, now)
+    if wait is None and _is_taken(tracked, rules, flight, minimum):
+        return Done()
+    wait = wait or _for_pace(tracked, traffic, limits, now) or _for_entry(traffic, limits, now)
     if wait is not None:
         return wait
     live = _ours(tracked, traffic)
     if not live:
         return Wait(reason=Hold.NOTHING_BOOKED)
-    price = tracked.last_price or tracked.entry_price
-    size_to_close = _size_to_close(tracked, rules, flight, live=live, price=price, instrument=instrument)
-    if not size_to_close:
-        return Done()
+    size_to_close = _size_to_close(
+        tracked, rules, flight, live=live, minimum=minimum, lot=instrument.lot_size
+    )
     size = part_of(size_to_close, price, instrument, limits.max_order_notional)
     amount = min(amount_quote(size, price), limits.max_order_notional)
     if amount < SMALLEST_AMOUNT:
@@ -263,12 +263,14 @@ def _for_entry(traffic: Traffic, limits: Limits, now: datetime) -> Wait | None:
     return Wait(reason=Hold.ENTRY_JUST_SENT, until=free_at) if now < free_at else None
 
 
+# Who adds as much as was sold brings the size back to what it was, but not the entry.
 def _shows_fill(tracked: Tracked, flight: Flight) -> bool:
     live = abs(tracked.size)
     if flight.filled_size and live <= flight.live_size - flight.filled_size:
         return True
     is_newer = flight.answered_at is not None and tracked.newest_event_at >= flight.answered_at
-    return is_newer and live != flight.live_size
+    has_new_entry = flight.entry_price not in (None, tracked.entry_price)
+    return is_newer and (live != flight.live_size or has_new_entry)
 
 
 # The position's view can be wrong; what our own fills bought is known, where nobody else had a part in it.
@@ -279,27 +281,35 @@ def _ours(tracked: Tracked, traffic: Traffic) -> Decimal:
     return min(live, max(traffic.booked_size, Decimal(0)))
 
 
+# A stage is finished with once what is left of its share cannot be sent; all of a position never is.
+def _is_taken(tracked: Tracked, rules: Rules, flight: Flight | None, minimum: Decimal) -> bool:
+    if flight is None or not _goes_on(tracked, flight) or _share_pct(tracked, rules) >= ALL:
+        return False
+    return flight.size_to_close - flight.filled_size < minimum
+
+
 def _size_to_close(
     tracked: Tracked,
     rules: Rules,
     flight: Flight | None,
     *,
     live: Decimal,
-    price: Decimal,
-    instrument: Instrument,
+    minimum: Decimal,
+    lot: Decimal,
 ) -> Decimal:
-    share_pct = closes_pct(tracked.latched_rule or "", tracked.stage, rules)
+    share_pct = _share_pct(tracked, rules)
     if share_pct >= ALL:
         return live
-    minimum = instrument.minimum(price)
     if flight is not None and _goes_on(tracked, flight):
         wanted = flight.size_to_close - flight.filled_size
-        if wanted < minimum:
-            return Decimal(0)
     else:
-        wanted = max(_to_step(live * share_pct / 100, instrument.lot_size, ROUND_FLOOR), minimum)
+        wanted = max(_to_step(live * share_pct / 100, lot, ROUND_FLOOR), minimum)
     # A rest below the minimum could not be closed later.
     return live if live - wanted < minimum else wanted
+
+
+def _share_pct(tracked: Tracked, rules: Rules) -> Decimal:
+    return closes_pct(tracked.latched_rule or "", tracked.stage, rules)
 
 
 def _to_step(size: Decimal, step: Decimal, rounding: str) -> Decimal:

@@ -13,6 +13,8 @@ from common.messages import MarketSnapshot, TradingSignal
 
 CONFIDENCE = 1.0
 """Above 0.9 the Order Manager sends a market order."""
+WITHOUT_DATABASE = "without_database"
+"""Key of the metadata that is true where no database answered when the exit was decided."""
 
 
 def exit_signal(

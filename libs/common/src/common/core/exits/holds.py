@@ -13,7 +13,10 @@ class Hold(Named):
     )
     STALE_PRICE = "stale_price", "The price is older than MARKET_DATA_MAX_AGE_SECONDS: no price rule fires."
     FUTURE_PRICE = "future_price", "The price is stamped in the future: no price rule fires."
-    OLDER_PRICE = "older_price", "A newer price was evaluated already: this one is ignored."
+    OLDER_PRICE = (
+        "older_price",
+        "The price is from before the position, or a newer one was evaluated already: it is ignored.",
+    )
     DEBOUNCED = (
         "debounced",
         "A target or the age fires: the newest price at the end of EXIT_DEBOUNCE_MS decides.",

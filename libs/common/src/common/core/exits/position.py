@@ -56,7 +56,7 @@ LONG = Side.LONG
 """For the rules: to look a member up in its enum takes longer than all that is done with it."""
 
 
-class Price(msgspec.Struct, frozen=True, kw_only=True):
+class Price(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A price of a symbol, or the news that there is none (`value` None)."""
 
     value: Decimal | None
@@ -65,7 +65,7 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     source: str
 
 
-class View(msgspec.Struct, frozen=True, kw_only=True):
+class View(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A position as the platform shows it at an instant."""
 
     symbol: str
@@ -76,7 +76,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     seen_at: datetime
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+class Verdict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one rule says about one position at one price."""
 
     rule: str
@@ -93,7 +93,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """Why the rule could not be evaluated."""
 
 
-class Tracked(msgspec.Struct, frozen=True, kw_only=True):
+class Tracked(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One lifecycle as it is stored. Prices in quote currency, `size` signed base currency."""
 
     lifecycle_id: UUID
@@ -194,6 +194,34 @@ def resized(tracked: Tracked, view: View) -> Tracked:
         peak_price=tracked.side.best(tracked.peak_price, entry),
         newest_event_at=view.seen_at,
     )
+
+
+def with_seen(stored: Tracked, seen: Tracked | None) -> Tracked:
+    """`stored` with what was seen of the same life and is not stored yet: its best price and its newest.
+
+    All else is as it is stored: others change it, too.
+    """
+    if seen is None or seen.lifecycle_id != stored.lifecycle_id:
+        return stored
+    pnl_pcts = [each.best_pnl_pct for each in (stored, seen) if each.best_pnl_pct is not None]
+    merged = msgspec.structs.replace(
+        stored,
+        peak_price=stored.side.best(stored.peak_price, seen.peak_price),
+        best_pnl_pct=max(pnl_pcts, default=None),
+        armed=stored.armed or seen.armed,
+    )
+    if not _is_after(seen.last_evaluated_at, stored.last_evaluated_at):
+        return merged
+    return msgspec.structs.replace(
+        merged,
+        last_price=seen.last_price,
+        last_evaluated_at=seen.last_evaluated_at,
+        price_source=seen.price_source,
+    )
+
+
+def _is_after(one: datetime | None, other: datetime | None) -> bool:
+    return one is not None and (other is None or one > other)
 
 
 def _moved_stop(tracked: Tracked, entry_price: Decimal) -> Decimal | None:

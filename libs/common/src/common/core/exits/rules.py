@@ -7,6 +7,7 @@ would miss exact stops. A price of None (nothing usable is known) fires no rule 
 A rule is added as one function, its place in `RULES` and its priority; a price evaluates them all.
 """
 
+import functools
 import hashlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -38,6 +39,8 @@ VERSION_LENGTH = 12
 MICROSECOND = timedelta(microseconds=1)
 DECAY_STARTS = timedelta(hours=1)
 """Before this age a position has no time target."""
+STORED_STEP = Decimal("1e-12")
+"""Prices are stored to this: a remembered stop that is no tighter than by so little is the present one."""
 SMALLEST_TARGET_SHARE = Decimal("0.1")
 """What a decaying target keeps of its start."""
 
@@ -92,14 +95,16 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """Names a whole rule set, see `whole`; None: a part of one, of which a position remembers nothing."""
 
 
-class Look(msgspec.Struct, frozen=True, kw_only=True):
+class Look(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A position at an instant and a price; None: no usable one is known."""
 
     tracked: Tracked
     price: Decimal | None
-    now: datetime
     pnl_pct: Decimal | None
     """At this price."""
+    held: timedelta
+    """Age of the position."""
+    held_s: float
 
     def has_fallen_to(self, level: Decimal) -> bool:
         """Whether the price is at `level` or worse."""
@@ -115,11 +120,9 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
 
     def has_reached(self, level: Decimal) -> bool:
         """Whether the price is at `level` or better."""
-        return self.price is not None and (self.price == level or self.has_passed(level))
-
-    def held(self) -> timedelta:
-        """Age of the position."""
-        return self.now - self.tracked.opened_at
+        if self.price is None:
+            return False
+        return self.price >= level if self.tracked.side is LONG else self.price <= level
 
 
 Rule = Callable[[Look, Rules], Verdict | None]
@@ -128,7 +131,8 @@ Rule = Callable[[Look, Rules], Verdict | None]
 def look_at(tracked: Tracked, price: Decimal | None, now: datetime) -> Look:
     """`tracked` at `price`, with the profit that this is."""
     pnl_pct = None if price is None else tracked.pnl_pct(price)
-    return Look(tracked=tracked, price=price, now=now, pnl_pct=pnl_pct)
+    held = now - tracked.opened_at
+    return Look(tracked=tracked, price=price, pnl_pct=pnl_pct, held=held, held_s=held.total_seconds())
 
 
 def whole(rules: Rules) -> Rules:
@@ -179,10 +183,11 @@ def closes_pct(rule: str, stage: int, rules: Rules) -> Decimal:
 
 def tightest_stop(tracked: Tracked, found: tuple[Verdict, ...]) -> Decimal | None:
     """The tightest stop that `tracked` ever had, now that `found` are the newest verdicts."""
-    stop = tracked.stop_price
+    stop, is_better = tracked.stop_price, tracked.side.is_better
     for verdict in found:
-        if verdict.rule in STOPS and verdict.level is not None:
-            stop = verdict.level if stop is None else tracked.side.best(stop, verdict.level)
+        level = verdict.level
+        if level is not None and verdict.rule in STOPS and (stop is None or is_better(level, stop)):
+            stop = level
     return stop
 
 
@@ -207,7 +212,7 @@ def kept_stop(look: Look, rules: Rules) -> Verdict | None:
     if kept is None or rules.version is None or not look.has_fallen_to(kept):
         return None
     for level in (_loss_level(tracked, rules), _trailing_level(tracked, rules)):
-        if level is not None and not tracked.side.is_better(kept, level):
+        if level is not None and not tracked.side.is_better(kept, tracked.side.shifted(level, STORED_STEP)):
             return None
     return Verdict(rule="kept_stop", fires=True, level=kept, pnl_pct=look.pnl_pct)
 
@@ -250,9 +255,8 @@ def max_hold(look: Look, rules: Rules) -> Verdict | None:
     rule = rules.time_limit
     if rule is None:
         return None
-    held = look.held()
-    fires = held >= rule.max_hold
-    return Verdict(rule="max_hold", fires=fires, pnl_pct=look.pnl_pct, held_s=held.total_seconds())
+    fires = look.held >= rule.max_hold
+    return Verdict(rule="max_hold", fires=fires, pnl_pct=look.pnl_pct, held_s=look.held_s)
 
 
 def decaying_target(look: Look, rules: Rules) -> Verdict | None:
@@ -260,19 +264,11 @@ def decaying_target(look: Look, rules: Rules) -> Verdict | None:
     rule = rules.time_limit
     if rule is None:
         return None
-    held = look.held()
-    if held < DECAY_STARTS:
-        return Verdict(rule="decaying_target", fires=False, pnl_pct=look.pnl_pct, held_s=held.total_seconds())
-    left = Decimal((rule.max_hold - held) // MICROSECOND) / (rule.max_hold // MICROSECOND)
-    target_pct = rule.profit_target_pct * max(left, SMALLEST_TARGET_SHARE)
-    level = look.tracked.side.moved(look.tracked.entry_price, target_pct)
-    return Verdict(
-        rule="decaying_target",
-        fires=look.has_reached(level),
-        level=level,
-        pnl_pct=look.pnl_pct,
-        held_s=held.total_seconds(),
-    )
+    level = None
+    if look.held >= DECAY_STARTS:
+        level = look.tracked.side.moved(look.tracked.entry_price, _target_pct(rule, look.held))
+    fires = level is not None and look.has_reached(level)
+    return Verdict(rule="decaying_target", fires=fires, level=level, pnl_pct=look.pnl_pct, held_s=look.held_s)
 
 
 RULES: dict[str, Rule] = {
@@ -297,6 +293,18 @@ def _loss_level(tracked: Tracked, rules: Rules) -> Decimal | None:
     return tracked.side.best(
         level, tracked.side.shifted(tracked.entry_price, -rule.loss_quote / abs(tracked.size))
     )
+
+
+def _target_pct(rule: TimeLimit, held: timedelta) -> Decimal:
+    left = ((rule.max_hold - held) // MICROSECOND) / _microseconds(rule.max_hold)
+    if left < SMALLEST_TARGET_SHARE:
+        return rule.profit_target_pct * SMALLEST_TARGET_SHARE
+    return rule.profit_target_pct * left
+
+
+@functools.cache
+def _microseconds(duration: timedelta) -> Decimal:
+    return Decimal(duration // MICROSECOND)
 
 
 def _trailing_level(tracked: Tracked, rules: Rules) -> Decimal | None:

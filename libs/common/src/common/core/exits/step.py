@@ -18,6 +18,7 @@ from common.core.exits.rules import (
 
 FUTURE_TOLERANCE = timedelta(seconds=2)
 """How far the clocks of two machines may differ."""
+_AHEAD = -FUTURE_TOLERANCE
 
 
 class Exit(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,12 +66,16 @@ def step(
 def _unusable(tracked: Tracked, price: Price, now: datetime, max_age: timedelta) -> Hold | None:
     if price.value is None or not price.value.is_finite() or price.value <= 0:
         return Hold.BAD_PRICE
-    if price.seen_at > now + FUTURE_TOLERANCE:
+    age = now - price.seen_at
+    if age < _AHEAD:
         return Hold.FUTURE_PRICE
     if tracked.last_evaluated_at is not None and price.seen_at < tracked.last_evaluated_at:
         return Hold.OLDER_PRICE
-    if price.seen_at < now - max_age:
+    if age > max_age:
         return Hold.STALE_PRICE
+    # A worker that thaws hears of the time before; an opening in the future is stamped by another clock.
+    if price.seen_at < tracked.opened_at <= now:
+        return Hold.OLDER_PRICE
     return None
 
 

@@ -1,0 +1,12 @@
+"""The headers of a dead letter: the bus writes them, the API reads them."""
+
+LETTER_ID = "letter_id"
+"""A fresh UUID, so that a letter told twice is still one."""
+REASON = "reason"
+QUEUE = "queue"
+"""Where the message was read; empty: one of our own fan-outs."""
+SERVICE = "service"
+"""Who could not use it."""
+FAILED_AT = "failed_at"
+ORIGINAL = "original-"
+"""Begins the name of a header that was the message's own."""
