@@ -1,7 +1,9 @@
 """From a price on the bus to the broker's confirm of its exit, beside what its servers cost alone.
 
-`python -m tests.benchmarks.exit_path`: 200 prices a second over 400 positions, one in ten of them a
-breach, on a private PostgreSQL with synchronous_commit on and a private RabbitMQ.
+`python -m tests.benchmarks.exit_path`: one exit worker as operators start it, 200 prices a second over 400
+positions, one in ten of them a breach that is filled and closed a moment later, on a private PostgreSQL with
+synchronous_commit on and a private RabbitMQ. Its servers' own floors are taken during the same seconds: one
+confirm and one commit each, twenty times a second.
 """
 
 import asyncio
@@ -10,142 +12,252 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import UUID, uuid4
+from uuid import uuid4
 
+import aio_pika
 import asyncpg
+import msgspec
 import structlog
-from pydantic import SecretStr
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
-from tests.integration.exit_fleet import exit_fleet
+from tests.integration.exit_fleet import Fleet, exit_fleet, served
 
 from common import bus, topology
-from common.database import create_engine
-from common.messages import PriceSeen
+from common.messages import PriceSeen, TradingSignal
 from sandbox.blocking import blocking
+from sandbox.ports import free_port
 from sandbox.servers import FLOTILLA, private_servers
 
 UPDATES_PER_S = 200
 POSITIONS = 400
 SECONDS = 10
 BREACH_EVERY = 10
-FLOOR_ROUNDS = 200
+FLOOR_PAUSE_S = 0.05
 GOAL_P99_MS = 15.0
+PATIENCE_S = 60
+
+SYMBOLS = [f"SYM{number:04}USDT" for number in range(POSITIONS)]
+FILLED = (
+    "INSERT INTO orders (quantity, filled_quantity, order_type, status, is_dry_run, id, order_id, signal_id,"
+    " asset, side, executed_at)"
+    " VALUES (0.05, 0.05, 'Market', 'filled', false, gen_random_uuid(), gen_random_uuid()::text"
+)
+TICKS = [Decimal(ticks) / 100 for ticks in range(9980, 10030, 3)]
+
+
+@contextmanager
+def bench_servers() -> Iterator[tuple[str, str]]:
+    """Private servers; yields the URLs of a migrated database and of a broker, both empty."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    with private_servers(
+        FLOTILLA / "bench-servers", report=lambda line: print(line, file=sys.stderr)
+    ) as servers:
+        assert servers.rabbitmq is not None
+        name = f"bench_{uuid4().hex[:8]}"
+        yield _database(servers.database_url, name), servers.rabbitmq.add_vhost(name)
+        servers.rabbitmq.delete_vhost(name)
+
+
+class Run:
+    """What one run found: when prices were sent, and what the floors took, both in seconds."""
+
+    def __init__(self) -> None:
+        self.breached: dict[str, datetime] = {}
+        self.confirms: list[float] = []
+        self.commits: list[float] = []
+        self.loads: list[float] = []
+        self.worker_cpu_s = 0.0
 
 
 async def measure(database_url: str, amqp_url: str, home: Path) -> None:
-    """Prints p50 and p99 of the exit path, of one confirm and of one commit, and their ratios."""
-    confirmed: dict[UUID, float] = {}
-    publish = bus.publish
-
-    async def timed(*args: Any, message_id: UUID, **options: Any) -> None:
-        await publish(*args, message_id=message_id, **options)
-        confirmed[message_id] = time.perf_counter()
-
-    bus.publish = timed
+    """Prints p50 and p99 of the exit path, of its parts, of one confirm and of one commit."""
     async with AsyncExitStack() as stack:
         fleet = await stack.enter_async_context(exit_fleet(database_url, amqp_url, home))
-        symbols = [f"SYM{number:04}USDT" for number in range(POSITIONS)]
-        for symbol in symbols:
-            fleet.positions.book(symbol, "0.05")
-        peer = await stack.enter_async_context(fleet.peer())
-        settings = fleet.settings(database_url=SecretStr(database_url))
-        sender = bus.create_broker(settings, service="bench")
+        database = await asyncpg.connect(database_url)
+        stack.push_async_callback(database.close)
+        await _opened(database, fleet)
+        port = await stack.enter_async_context(served(fleet.positions))
+        pid = await stack.enter_async_context(_worker(fleet, port))
+        sender = bus.create_broker(fleet.settings(), service="bench")
         await sender.connect()
         stack.push_async_callback(sender.stop)
-        engine = create_engine(settings, application="bench")
-        stack.push_async_callback(engine.dispose)
-
-        await _warmed_up(peer, sender, symbols)
-        breached = await _run(sender, symbols)
-        signals = await _published(engine, len(breached))
-        path = [confirmed[signals[symbol]] - at for symbol, at in breached.items()]
-
-        broker_floor = await _floor(lambda: _confirm(publish, sender))
-        database_floor = await _floor(lambda: _commit(engine))
-        _print(path, broker_floor, database_floor)
-
-
-async def _warmed_up(peer: Any, sender: Any, symbols: Sequence[str]) -> None:
-    for symbol in symbols:
-        await bus.announce(sender, topology.PRICE_SEEN, _seen(symbol, "100"))
-    await asyncio.sleep(2)
-    await peer.sweep.watch_silence()
+        await _evaluated(database, sender)
+        run, answering = Run(), asyncio.create_task(_answer(fleet, database_url))
+        floors = asyncio.create_task(_measure_floors(run, database_url, sender))
+        run.worker_cpu_s -= _cpu_s(pid)
+        await _send(run, sender)
+        run.worker_cpu_s += _cpu_s(pid)
+        floors.cancel()
+        found = await _published(database, run)
+        answering.cancel()
+        await asyncio.gather(floors, answering, return_exceptions=True)
+        _print(run, found)
 
 
-# The moment of each breach by its symbol: one half of the positions is breached, the other only evaluated.
-async def _run(sender: Any, symbols: Sequence[str]) -> dict[str, float]:
-    breached: dict[str, float] = {}
+# Every position was opened a moment ago by a filled entry of the strategy: what was booked is asked for, too.
+async def _opened(database: asyncpg.Connection, fleet: Fleet) -> None:
+    now = datetime.now(UTC).replace(tzinfo=None)
+    entries = [(uuid4(), symbol, now) for symbol in SYMBOLS]
+    await database.executemany(
+        "INSERT INTO trading_signals (id, signal_id, strategy_id, asset, side, price, confidence, timestamp)"
+        " VALUES (gen_random_uuid(), $1, 'default', $2, 'buy', 100, 0.9, $3)",
+        entries,
+    )
+    await database.executemany(
+        f"{FILLED}, $1, $2, 'Buy', $3)",
+        entries,
+    )
+    for symbol in SYMBOLS:
+        fleet.positions.book(symbol, "0.05")
+
+
+@asynccontextmanager
+async def _worker(fleet: Fleet, manager_port: int) -> AsyncIterator[int]:
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "exit_strategy",
+        env={
+            **os.environ,
+            "DATABASE_URL": fleet.database_url,
+            "RABBITMQ_URL": fleet.amqp_url,
+            "POSITION_MANAGER_PORT": str(manager_port),
+            "FEATURE_SERVICE_PORT": str(free_port()),
+            "EXIT_STRATEGY_PORT": str(free_port()),
+            "EXIT_SPOOL_PATH": str(fleet.home / "exits.jsonl"),
+            "DATABASE_STATEMENT_TIMEOUT_MS": "2000",
+            "EXIT_PRICE_DEVIATIONS": "1000",  # a breach comes as one price, with no second one to confirm it
+        },
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        yield child.pid
+    finally:
+        child.kill()
+        await child.wait()
+
+
+# Until the worker watches every position and has evaluated each of them.
+async def _evaluated(database: asyncpg.Connection, sender: Any) -> None:
+    count = "SELECT count(*) FROM position_lifecycles WHERE closed_at IS NULL"
+    unseen = "SELECT symbol FROM position_lifecycles WHERE last_evaluated_at IS NULL"
+    async with asyncio.timeout(PATIENCE_S):
+        while await database.fetchval(count) < POSITIONS:
+            await asyncio.sleep(0.1)
+        while symbols := [row["symbol"] for row in await database.fetch(unseen)]:
+            for symbol in symbols:
+                await _see(sender, symbol, Decimal(100))
+            await asyncio.sleep(0.4)
+
+
+# One half of the positions is breached, one after the other; the prices of all others go up and down.
+async def _send(run: Run, sender: Any) -> None:
     began = time.perf_counter()
     for number in range(UPDATES_PER_S * SECONDS):
         await asyncio.sleep(max(0.0, began + number / UPDATES_PER_S - time.perf_counter()))
         if number % BREACH_EVERY == 0:
-            symbol = symbols[number // BREACH_EVERY]
-            breached[symbol] = time.perf_counter()
-            await bus.announce(sender, topology.PRICE_SEEN, _seen(symbol, "97"))
+            symbol = SYMBOLS[number // BREACH_EVERY]
+            run.breached[symbol] = await _see(sender, symbol, Decimal("97.5"))
         else:
-            symbol = symbols[-1 - number % (POSITIONS // 2)]
-            await bus.announce(sender, topology.PRICE_SEEN, _seen(symbol, "100.1"))
-    return breached
+            open_yet = POSITIONS - len(run.breached)
+            symbol = SYMBOLS[-1 - number % open_yet]
+            await _see(sender, symbol, TICKS[number * 7 % len(TICKS)])
+        if number % UPDATES_PER_S == 0:
+            run.loads.append(os.getloadavg()[0])
 
 
-# The signal of every breached symbol, once all are recorded.
-async def _published(engine: AsyncEngine, count: int) -> dict[str, UUID]:
-    question = text("SELECT symbol, signal_id FROM signal_outbox WHERE state = 'published'")
-    async with asyncio.timeout(30):
-        while True:
-            async with engine.connect() as connection:
-                found = {row.symbol: row.signal_id for row in await connection.execute(question)}
-            if len(found) == count:
-                return found
-            await asyncio.sleep(0.1)
+async def _see(sender: Any, symbol: str, price: Decimal) -> datetime:
+    now = datetime.now(UTC)
+    await bus.announce(sender, topology.PRICE_SEEN, PriceSeen(symbol=symbol, price=price, timestamp=now))
+    return now
 
 
-async def _floor(work: Callable[[], Awaitable[None]]) -> list[float]:
-    took = []
-    for _ in range(FLOOR_ROUNDS):
-        began = time.perf_counter()
-        await work()
-        took.append(time.perf_counter() - began)
-    return took
+# Each exit is filled at once, and the platform shows and says that its position is closed.
+async def _answer(fleet: Fleet, database_url: str) -> None:
+    database = await asyncpg.connect(database_url)
+    queue = await fleet.channel.declare_queue(topology.TRADING_SIGNALS.name, durable=True)
+    async with queue.iterator(no_ack=True) as messages:
+        async for message in messages:
+            signal = msgspec.json.decode(message.body, type=TradingSignal)
+            await database.execute(
+                f"{FILLED}, $1, $2, 'SELL', $3)",
+                signal.signal_id,
+                signal.symbol,
+                datetime.now(UTC).replace(tzinfo=None),
+            )
+            await fleet.closed(signal.symbol)
 
 
-async def _confirm(publish: Callable[..., Awaitable[None]], sender: Any) -> None:
-    await publish(
-        sender, topology.TRADING_SIGNALS, b"x" * 1500, message_id=uuid4(), trace_id="bench", expires_in_s=1
+async def _measure_floors(run: Run, database_url: str, sender: Any) -> None:
+    database = await asyncpg.connect(database_url)
+    await database.execute("CREATE TABLE floor (id int PRIMARY KEY, value int)")
+    await database.execute("INSERT INTO floor VALUES (1, 0)")
+    channel = await (await sender.connect()).channel()
+    queue = await channel.declare_queue("floor", exclusive=False, durable=True)
+
+    async def confirm() -> None:
+        body = aio_pika.Message(b"x" * 1500, delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
+        await channel.default_exchange.publish(body, routing_key=queue.name)
+
+    async def commit() -> None:
+        await database.execute("UPDATE floor SET value = value + 1")
+
+    while True:
+        run.confirms.append(await _took(confirm))
+        run.commits.append(await _took(commit))
+        await asyncio.sleep(FLOOR_PAUSE_S)
+
+
+async def _took(work: Callable[[], Awaitable[None]]) -> float:
+    began = time.perf_counter()
+    await work()
+    return time.perf_counter() - began
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+# When the transaction of each exit began, and the one after its confirm, by the clock of the same machine.
+async def _published(database: asyncpg.Connection, run: Run) -> list[asyncpg.Record]:
+    question = "SELECT symbol, created_at, published_at FROM signal_outbox WHERE state = 'published'"
+    give_up_at = time.monotonic() + PATIENCE_S
+    while len(found := await database.fetch(question)) < len(run.breached) and time.monotonic() < give_up_at:
+        await asyncio.sleep(0.1)
+    return list(found)
+
+
+def _print(run: Run, found: Sequence[asyncpg.Record]) -> None:
+    heard = [(row["created_at"] - run.breached[row["symbol"]]).total_seconds() for row in found]
+    decided = [(row["published_at"] - row["created_at"]).total_seconds() for row in found]
+    path = [first + then for first, then in zip(heard, decided, strict=True)]
+    print(f"{len(found)} of {len(run.breached)} breaches came to an exit that was recorded")
+    load = f"load average {min(run.loads):.1f} to {max(run.loads):.1f}"
+    half, most = _row("price to confirmed exit", path, load)
+    _row("  price to its transaction", heard, load)
+    _row("  transaction, commit, confirm", decided, load)
+    confirm_half, confirm_most = _row("floor: one confirm", run.confirms, load)
+    commit_half, commit_most = _row("floor: one commit", run.commits, load)
+    floor_half, floor_most = confirm_half + commit_half, confirm_most + commit_most
+    print(
+        f"one commit and one confirm: p50 {half / floor_half:.1f}, p99 {most / floor_most:.1f} times as long"
     )
-
-
-async def _commit(engine: AsyncEngine) -> None:
-    async with engine.begin() as connection:
-        await connection.execute(
-            text("UPDATE position_lifecycles SET last_price = last_price + 1 WHERE symbol = 'SYM0001USDT'")
-        )
-
-
-def _seen(symbol: str, price: str) -> PriceSeen:
-    return PriceSeen(symbol=symbol, price=Decimal(price), timestamp=datetime.now(UTC))
-
-
-def _print(path: list[float], broker: list[float], database: list[float]) -> None:
-    rows = {"price to confirmed exit": path, "one confirm of the broker": broker, "one commit": database}
-    figures = {}
-    for name, seconds in rows.items():
-        cuts = quantiles([each * 1000 for each in seconds], n=100)
-        figures[name] = cuts[49], cuts[98]
-        print(f"{name:28} p50 {cuts[49]:7.2f} ms   p99 {cuts[98]:7.2f} ms   ({len(seconds)} times)")
-    (half, most), (confirm, _), (commit, _) = figures.values()
-    print(f"p50 is {half / (confirm + commit):.1f} times one commit and one confirm")
+    print(f"the worker was busy for {run.worker_cpu_s / SECONDS:.0%} of one core")
     verdict = "within" if most < GOAL_P99_MS else "above"
     print(f"p99 at {UPDATES_PER_S} prices a second is {verdict} the goal of {GOAL_P99_MS:g} ms")
+
+
+def _row(name: str, seconds: Sequence[float], load: str) -> tuple[float, float]:
+    cuts = quantiles([each * 1000 for each in seconds], n=100)
+    print(f"{name:29} p50 {cuts[49]:7.2f} ms   p99 {cuts[98]:7.2f} ms   {len(seconds)} times, {load}")
+    return cuts[49], cuts[98]
 
 
 def _database(server_url: str, name: str) -> str:
@@ -170,18 +282,8 @@ async def _create(server_url: str, name: str) -> None:
 
 def main() -> None:
     """Starts private servers, migrates, measures, stops them."""
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    with (
-        private_servers(
-            FLOTILLA / "bench-servers", report=lambda line: print(line, file=sys.stderr)
-        ) as servers,
-        tempfile.TemporaryDirectory() as home,
-    ):
-        assert servers.rabbitmq is not None
-        name = f"bench_{uuid4().hex[:8]}"
-        url = _database(servers.database_url, name)
-        asyncio.run(measure(url, servers.rabbitmq.add_vhost(name), Path(home)))
-        servers.rabbitmq.delete_vhost(name)
+    with bench_servers() as (database_url, amqp_url), tempfile.TemporaryDirectory() as home:
+        asyncio.run(measure(database_url, amqp_url, Path(home)))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ no rule can do without, and one exact profit.
 """
 
 import functools
+import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -30,12 +31,27 @@ TARGET = TakeProfit(ladder=(Stage(profit_pct=Decimal(3), close_pct=Decimal(100))
 TRAIL = TrailingStop(activation_pct=Decimal(1), distance_pct=Decimal("0.9"))
 AGE = TimeLimit(max_hold=timedelta(hours=24), profit_target_pct=Decimal(5))
 
+EVERYTHING = Rules(
+    stop_loss=StopLoss(loss_pct=Decimal(2), loss_quote=Decimal(3)),
+    take_profit=TakeProfit(
+        ladder=(
+            Stage(profit_pct=Decimal(3), close_pct=Decimal(50)),
+            Stage(profit_pct=Decimal(5), close_pct=Decimal(100)),
+        ),
+        profit_quote=Decimal(50),
+    ),
+    trailing_stop=TrailingStop(
+        activation_pct=Decimal(1), distance_pct=Decimal("0.9"), lock_in_pct=Decimal("0.5")
+    ),
+    time_limit=AGE,
+)
 SETS = {
     "the defaults: stop loss, take profit": whole(Rules(stop_loss=STOP, take_profit=TARGET)),
     "and a trailing stop, armed": whole(Rules(stop_loss=STOP, take_profit=TARGET, trailing_stop=TRAIL)),
     "and time, after its first hour": whole(
         Rules(stop_loss=STOP, take_profit=TARGET, trailing_stop=TRAIL, time_limit=AGE)
     ),
+    "and all else: quote amounts, ladder, lock-in": whole(EVERYTHING),
 }
 
 
@@ -50,6 +66,7 @@ def main() -> None:
             f"  {per_s:>10,.0f}/s  {name} ({per_s / GOAL_PER_S:.2f} of {GOAL_PER_S:,}/s; one takes "
             f"{comparison / per_s:.0f} comparisons, {profit / per_s:.1f} profits)"
         )
+    print(f"  load average {os.getloadavg()[0]:.1f}")
     print(f"  {profit:>10,.0f}/s  floor: one exact profit in percent")
     print(f"  {comparison:>10,.0f}/s  floor: one comparison of two Decimals")
 
@@ -66,10 +83,9 @@ def _per_second(work: Callable[[], int]) -> float:
 
 def _evaluate(rules: Rules) -> int:
     positions = [_position(number) for number in range(POSITIONS)]
-    for second in range(PRICES):
-        now = START + timedelta(hours=2, seconds=second)
+    for now, prices in _MARKET:
         for number, position in enumerate(positions):
-            positions[number], _, _ = step(position, _price(second, number, now), rules, now, MAX_AGE)
+            positions[number], _, _ = step(position, prices[number], rules, now, MAX_AGE)
     if any(position.latched_rule for position in positions):
         raise AssertionError("prices were chosen that fire no rule")
     return POSITIONS * PRICES
@@ -111,6 +127,11 @@ def _price(second: int, number: int, now: datetime) -> Price:
 
 
 _GAINS = [Decimal(points) / 100 for points in range(130, 190)]
+_MARKET = [
+    (now, [_price(second, number, now) for number in range(POSITIONS)])
+    for second in range(PRICES)
+    for now in [START + timedelta(hours=2, seconds=second)]
+]
 _SEEN = [_price(second, 1, START) for second in range(5_000)]
 
 if __name__ == "__main__":

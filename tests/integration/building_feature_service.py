@@ -16,6 +16,7 @@ class FeatureService:
         self.splits = {}
         self.status = "ready"
         self.error_message = None
+        self.records = {}
         self.build_answer = 202
         self.builds = []
         self.known = set()
@@ -61,7 +62,12 @@ class FeatureService:
             return (404, {"detail": f"Split file not found: {split}"}) if content is None else (200, content)
         if path.rpartition("/")[2] not in self.known:
             return 404, {"detail": "Dataset not found"}
-        return 200, {"status": self.status, "error_message": self.error_message, "target_config": {}}
+        return 200, {
+            "status": self.status,
+            "error_message": self.error_message,
+            "target_config": {},
+            **self.records,
+        }
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""An exit worker that is killed or frozen at a step of an exit: `dying_exit_strategy.py STEP [frozen]`."""
+"""An exit worker that is killed or frozen at a step of an exit: `dying_exit_strategy.py [STEP [frozen]]`."""
 
 import os
 import signal
@@ -8,6 +8,7 @@ from typing import Any
 from common import bus, exits, service, signal_outbox
 from common.core.exits import exit_signal
 from common.signal_outbox import SignalOutbox
+from exit_strategy import positions
 from exit_strategy.app import create_app
 from exit_strategy.settings import Settings
 
@@ -34,8 +35,10 @@ def ending_at(step: str, how: signal.Signals) -> None:
         end()
 
     place, name, instead = {
+        "applying": (positions, "begin", end_soon),
         "deciding": (exits, "exit_signal", end_and_decide),
         "claimed": (SignalOutbox, "publish", end_and_send),
+        "sending": (bus, "publish", end_soon),
         "published": (bus, "publish", publish_and_end),
         "settling": (signal_outbox, "append_signal", end_soon),
         "charging": (exits, "confirmed", end_soon),
@@ -44,5 +47,6 @@ def ending_at(step: str, how: signal.Signals) -> None:
 
 
 if __name__ == "__main__":
-    ending_at(sys.argv[1], signal.SIGSTOP if sys.argv[2:] == ["frozen"] else signal.SIGKILL)
+    if sys.argv[1:]:
+        ending_at(sys.argv[1], signal.SIGSTOP if sys.argv[2:] == ["frozen"] else signal.SIGKILL)
     service.run("exit_strategy", Settings, create_app, port_variable="EXIT_STRATEGY_PORT")

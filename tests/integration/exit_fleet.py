@@ -19,6 +19,7 @@ from tests.integration.fake_position_manager import FakePositionManager
 from tests.integration.platform_rows import Platform
 
 from common import bus, topology
+from common.core.exits.position import Price
 from common.database import create_engine
 from common.feature_service import FeatureService
 from common.messages import PriceSeen, TradingSignal
@@ -29,12 +30,17 @@ from exit_strategy.app import blind_stop, policy_of
 from exit_strategy.outage import Outage
 from exit_strategy.prices import AskedPrices
 from exit_strategy.settings import Settings
-from exit_strategy.spool import Spool
+from exit_strategy.spool import MAX_BYTES, Spool
 from exit_strategy.sweep import Sweep
 from exit_strategy.worker import Worker
 from sandbox.ports import free_port
 
 PATIENCE_S = 20
+
+
+def announced(value):
+    """A price of this moment, as inference announces it."""
+    return Price(value=Decimal(value), seen_at=datetime.now(UTC), source="price_seen")
 
 
 class FakeFeatureService:
@@ -58,24 +64,32 @@ class FakeFeatureService:
 class Peer:
     """One exit worker of the fleet, with its hand-made neighbours."""
 
-    def __init__(self, worker, sweep, outbox, broker):
+    def __init__(self, worker, sweep, outbox, broker, blind):
         self.worker = worker
         self.sweep = sweep
         self.outbox = outbox
         self.broker = broker
+        self.blind = blind
 
 
 class Fleet:
     """Everything that one test needs: neighbours, tables, the wire."""
 
-    def __init__(self, database_url, amqp_url, channel, home):
+    def __init__(self, database_url, amqp_url, home):
         self.home = home
         self.positions = FakePositionManager()
         self.features = FakeFeatureService()
         self.platform = Platform(database_url)
         self.database_url = database_url
         self.amqp_url = amqp_url
-        self.channel = channel
+
+    @asynccontextmanager
+    async def connected(self):
+        """The test's own channel is open, to publish what the platform publishes and to read signals."""
+        connection = await aio_pika.connect(self.amqp_url)
+        async with connection:
+            self.channel = await connection.channel()
+            yield
 
     def settings(self, **changes):
         return Settings(
@@ -89,7 +103,7 @@ class Fleet:
         )
 
     @asynccontextmanager
-    async def peer(self, name="exit-1", *, is_started=True, **changes):
+    async def peer(self, name="exit-1", *, is_started=True, spool_bytes=MAX_BYTES, **changes):
         settings = self.settings(**changes)
         engine = create_engine(settings, application=name)
         broker = bus.create_broker(settings, service=name)
@@ -98,7 +112,7 @@ class Fleet:
         features = FeatureService(settings, httpx.MockTransport(self.features))
         policy = policy_of(settings)
         prices = AskedPrices(features, manager, policy.price_max_age)
-        spool = Spool(settings.exit_spool_path)
+        spool = Spool(settings.exit_spool_path, spool_bytes)
         probe = create_engine(settings, application=f"{name}-probe")
         aids = {
             "prices": prices,
@@ -113,7 +127,7 @@ class Fleet:
         if is_started:
             await sweep.start()
         try:
-            yield Peer(worker, sweep, outbox, broker)
+            yield Peer(worker, sweep, outbox, broker, aids["blind"])
         finally:
             await broker.stop()
             await worker.aclose()
@@ -215,9 +229,8 @@ class Fleet:
 @asynccontextmanager
 async def exit_fleet(database_url, amqp_url, home):
     """A fleet with nothing open; files of its workers lie in `home`."""
-    connection = await aio_pika.connect(amqp_url)
-    async with connection:
-        one = Fleet(database_url, amqp_url, await connection.channel(), home)
+    one = Fleet(database_url, amqp_url, home)
+    async with one.connected():
         await one.platform.open()
         yield one
 
@@ -235,9 +248,26 @@ async def served(application):
         await serving
 
 
+async def ready(port):
+    """The worker whose health is at `port` is ready."""
+    async with httpx.AsyncClient() as client, asyncio.timeout(60):
+        while not await _answers(client, f"http://127.0.0.1:{port}/health/ready"):
+            await asyncio.sleep(0.1)
+
+
+async def _answers(client, url):
+    try:
+        return (await client.get(url, timeout=2)).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
 @asynccontextmanager
 async def exit_process(fleet, port, *argv, **environment):
-    """A worker in a process of its own, killed at the end; `port` is the Position Manager's."""
+    """A worker in a process of its own, killed at the end; `port` is the Position Manager's.
+
+    `argv`: the step of an exit at which it ends; none: it goes on.
+    """
     child = await asyncio.create_subprocess_exec(
         sys.executable,
         str(Path(__file__).with_name("dying_exit_strategy.py")),

@@ -1,5 +1,6 @@
 """A Position Manager whose positions stand where the test puts them; an ASGI application."""
 
+import asyncio
 import json
 from datetime import UTC, datetime
 
@@ -10,6 +11,9 @@ class FakePositionManager:
     def __init__(self):
         self.rows = {}
         self.is_down = False
+        self.asked = 0
+        self.answers = asyncio.Event()
+        self.answers.set()
 
     def book(self, symbol, size, entry="100", at=None):
         """The position of `symbol` is so; returns the update that the real one would send."""
@@ -42,6 +46,8 @@ class FakePositionManager:
         if scope["type"] != "http":
             await _lifespan(receive, send)
             return
+        self.asked += 1
+        await self.answers.wait()
         status, body = self._answer(scope["path"])
         await send({"type": "http.response.start", "status": status, "headers": []})
         await send({"type": "http.response.body", "body": json.dumps(body).encode()})

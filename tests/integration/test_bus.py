@@ -208,7 +208,18 @@ async def test_a_published_message_carries_what_the_platform_wants(amqp_url, cha
     assert message.delivery_mode == aio_pika.DeliveryMode.PERSISTENT
     assert message.message_id == str(SIGNAL_ID)
     assert message.headers == {"trace_id": "trace-1"}
-    assert message.expiration == 5.0
+    assert 4.5 < message.expiration <= 5.0
+
+
+async def test_a_message_whose_validity_ended_while_it_waited_is_not_sent(amqp_url, channel):
+    async with consuming(amqp_url, _ignore, topology.TRADING_SIGNALS) as broker:
+        with pytest.raises(TryAgain, match="validity ended"):
+            await bus.publish(
+                broker, topology.TRADING_SIGNALS, b"{}", message_id=SIGNAL_ID, trace_id="t", expires_in_s=0.0
+            )
+        queue = await channel.get_queue("model-service.trading_signals")
+
+        assert await queue.get(fail=False) is None
 
 
 async def test_a_publish_that_nobody_would_receive_raises_naming_the_queue(amqp_url, channel):

@@ -9,19 +9,13 @@ from uuid import UUID, uuid4
 import aio_pika
 import msgspec
 import pytest
-from tests.integration.exit_fleet import PATIENCE_S, exit_fleet, exit_process, served
+from tests.integration.exit_fleet import PATIENCE_S, exit_process, served
 
 from common import topology
 from common.core.ids import exit_signal_id
 from common.messages import PositionChanged
 from exit_strategy.sweep import Sweep
 from sandbox.core.order_rules import Malformed, validate
-
-
-@pytest.fixture
-async def fleet(database_url, amqp_url, tmp_path):
-    async with exit_fleet(database_url, amqp_url, tmp_path) as one:
-        yield one
 
 
 @pytest.mark.parametrize(("size", "price", "closes"), [("0.037", "98", "sell"), ("-0.037", "102", "buy")])
@@ -45,6 +39,17 @@ async def test_a_breach_closes_a_position_with_exactly_one_signal(fleet, size, p
     assert signal.signal_id == exit_signal_id(row["lifecycle_id"], "stop_loss", 0, 1) == row["exit_signal_id"]
     assert signal.metadata["exit_reason"] == row["latched_rule"] == "stop_loss"
     assert [rule["rule"] for rule in signal.metadata["rules"]] == ["stop_loss", "take_profit"]
+    named = ("reduce_only", "rule_triggered", "reason", "price", "pnl_pct", "size", "live_size")
+    assert [signal.metadata[name] for name in named] == [
+        True,
+        "stop_loss",
+        "stop_loss_triggered",
+        price,
+        "-2",
+        "0.037",
+        "0.037",
+    ]
+    assert signal.metadata["rules"][0]["level"] == price
     assert 10 < message.expiration <= 13
     assert message.message_id == str(signal.signal_id)
     [logged] = await fleet.platform.rows("SELECT strategy_id, side FROM trading_signals")

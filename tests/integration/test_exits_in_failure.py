@@ -10,41 +10,15 @@ from pathlib import Path
 import aio_pika
 import msgspec
 import pytest
+from prometheus_client import REGISTRY
 from pydantic import SecretStr
-from tests.cable import Cable
-from tests.integration.exit_fleet import PATIENCE_S, exit_fleet, exit_process, served
+from tests.integration.exit_fleet import PATIENCE_S, announced, exit_process, ready, served
 from tests.integration.test_api import running_api, until_ready
 
 from common import topology
-from common.core.exits.position import Price
 from common.core.ids import blind_exit_signal_id
 from common.messages import PositionChanged
-
-
-@pytest.fixture
-async def fleet(database_url, amqp_url, tmp_path):
-    async with exit_fleet(database_url, amqp_url, tmp_path) as one:
-        yield one
-
-
-@pytest.fixture
-async def database_cable(database_url):
-    cable = Cable(database_url)
-    await cable.plug()
-    yield cable
-    await cable.unplug()
-
-
-@pytest.fixture
-async def broker_cable(amqp_url):
-    cable = Cable(amqp_url)
-    await cable.plug()
-    yield cable
-    await cable.unplug()
-
-
-def price(value):
-    return Price(value=Decimal(value), seen_at=datetime.now(UTC), source="price_seen")
+from sandbox.ports import free_port
 
 
 async def eventually(condition):
@@ -81,6 +55,27 @@ async def test_a_worker_killed_after_the_publish_leaves_one_exit_that_nobody_rep
     assert intent == {"signal_id": only.signal_id, "state": "published"}
 
 
+async def test_a_worker_killed_while_it_takes_an_update_in_leaves_the_update_to_the_next(fleet):
+    health = free_port()
+    async with (
+        served(fleet.positions) as port,
+        exit_process(fleet, port, "applying", EXIT_STRATEGY_PORT=str(health)) as dying,
+    ):
+        await ready(health)
+        await sent(fleet, json.dumps(fleet.positions.book("BTCUSDT", "0.05")).encode())
+        await asyncio.wait_for(dying.wait(), PATIENCE_S)
+    assert await fleet.platform.rows("SELECT 1 FROM position_lifecycles") == []
+    shown = fleet.positions.rows.pop("BTCUSDT")
+
+    async with fleet.peer(is_started=False) as peer:
+        await peer.sweep.reconcile()
+        assert await fleet.platform.rows("SELECT 1 FROM position_lifecycles") == []
+        fleet.positions.rows["BTCUSDT"] = shown
+        peer.sweep.reconciled.set()
+
+        await fleet.until("SELECT 1 FROM position_lifecycles WHERE size = 0.05 AND closed_at IS NULL")
+
+
 async def test_a_worker_killed_while_it_decides_has_decided_nothing(fleet):
     fleet.positions.book("BTCUSDT", "0.05")
     async with served(fleet.positions) as port, exit_process(fleet, port, "deciding") as dying:
@@ -115,7 +110,7 @@ async def test_a_frozen_worker_delays_an_exit_and_adds_none_when_it_thaws(fleet,
         async with fleet.peer(exit_reissue_seconds=4.0) as peer:
 
             async def is_sent():
-                await peer.worker.on_price("BTCUSDT", price("97"))
+                await peer.worker.on_price("BTCUSDT", announced("97"))
                 await peer.outbox.expire_lapsed("exit")
                 await peer.sweep.follow_exits()
                 found.extend(await fleet.signals())
@@ -126,8 +121,8 @@ async def test_a_frozen_worker_delays_an_exit_and_adds_none_when_it_thaws(fleet,
             while asyncio.get_running_loop().time() < frozen_at + 5:
                 await asyncio.sleep(0.1)
             frozen.send_signal(signal.SIGCONT)
-            evaluated = datetime.now(UTC)
             await fleet.seen_until(_went_on(frozen.pid), "BTCUSDT", "97")
+            evaluated = await fleet.seen(peer, "BTCUSDT", "97")
             await fleet.until("SELECT 1 FROM position_lifecycles WHERE last_evaluated_at >= $1", evaluated)
 
         assert len(found) == 1
@@ -150,7 +145,7 @@ async def test_a_breach_while_the_broker_restarts_goes_out_once_it_is_back(fleet
     async with fleet.peer(rabbitmq_url=SecretStr(broker_cable.url)) as peer:
         await fleet.updated("BTCUSDT", "0.05")
         await broker_cable.unplug()
-        breach = asyncio.create_task(peer.worker.on_price("BTCUSDT", price("97")))
+        breach = asyncio.create_task(peer.worker.on_price("BTCUSDT", announced("97")))
         await fleet.until("SELECT 1 FROM signal_outbox WHERE state = 'pending'")
         await asyncio.sleep(0.3)
         await broker_cable.plug()
@@ -169,7 +164,7 @@ async def test_a_breach_while_the_broker_is_away_for_long_is_decided_anew_with_t
     async with fleet.peer(rabbitmq_url=SecretStr(broker_cable.url), exit_reissue_seconds=2.5) as peer:
         await fleet.updated("BTCUSDT", "0.05")
         await broker_cable.unplug()
-        await peer.worker.on_price("BTCUSDT", price("97"))
+        await peer.worker.on_price("BTCUSDT", announced("97"))
         fleet.positions.book("BTCUSDT", "0.03")
         await broker_cable.plug()
 
@@ -192,16 +187,16 @@ async def test_a_breach_while_the_database_is_down_goes_out_at_once_and_is_store
         await fleet.updated("BTCUSDT", "0.05")
         await peer.sweep.follow_exits()
         await database_cable.unplug()
-        await peer.worker.on_price("BTCUSDT", price("98.01"))
+        await peer.worker.on_price("BTCUSDT", announced("98.01"))
         assert await fleet.signals() == []
         for _ in range(3):
-            await peer.worker.on_price("BTCUSDT", price("97"))
+            await peer.worker.on_price("BTCUSDT", announced("97"))
 
         [(message, only)] = await fleet.signals()
         assert await peer.sweep.stops() is not None
         await database_cable.plug()
         await peer.sweep.follow_exits()
-        await peer.worker.on_price("BTCUSDT", price("96"))
+        await peer.worker.on_price("BTCUSDT", announced("96"))
 
         assert await fleet.signals() == []
         assert await peer.sweep.stops() is None
@@ -224,7 +219,7 @@ async def test_peers_without_a_database_send_the_same_exit(fleet, database_cable
         await database_cable.unplug()
         while datetime.now(UTC).timestamp() % 15 > 14:
             await asyncio.sleep(0.05)
-        await asyncio.gather(*(peer.worker.on_price("BTCUSDT", price("103")) for peer in (one, other)))
+        await asyncio.gather(*(peer.worker.on_price("BTCUSDT", announced("103")) for peer in (one, other)))
         found = await fleet.signals()
         await database_cable.plug()
         await asyncio.gather(*(peer.sweep.follow_exits() for peer in (one, other)))
@@ -240,11 +235,11 @@ async def test_without_database_and_position_manager_a_position_gets_one_exit(fl
         await peer.sweep.follow_exits()
         await database_cable.unplug()
         fleet.positions.is_down = True
-        await peer.worker.on_price("BTCUSDT", price("97"))
+        await peer.worker.on_price("BTCUSDT", announced("97"))
         assert len(await fleet.signals()) == 1
         until = asyncio.get_running_loop().time() + 2.5
         while asyncio.get_running_loop().time() < until:
-            await peer.worker.on_price("BTCUSDT", price("97"))
+            await peer.worker.on_price("BTCUSDT", announced("97"))
             await asyncio.sleep(0.1)
 
         assert await fleet.signals() == []
@@ -258,7 +253,7 @@ async def test_a_position_that_is_gone_gets_no_exit_while_the_database_is_down(f
         await database_cable.unplug()
         del fleet.positions.rows["BTCUSDT"]
 
-        await peer.worker.on_price("BTCUSDT", price("97"))
+        await peer.worker.on_price("BTCUSDT", announced("97"))
 
         assert await fleet.signals() == []
         await database_cable.plug()
@@ -279,7 +274,7 @@ async def test_a_start_without_the_database_runs_the_stop_loss_on_what_the_posit
         async with asyncio.timeout(PATIENCE_S):
             await starting
         assert await peer.sweep.unready() is None
-        await peer.worker.on_price("BTCUSDT", price("97"))
+        await peer.worker.on_price("BTCUSDT", announced("97"))
         assert await fleet.signals() == []
 
     assert only.metadata["exit_reason"] == "stop_loss"
@@ -396,6 +391,8 @@ async def test_three_refused_exits_are_an_alert_and_then_one_is_tried_each_coold
             await fleet.time_passes(16)
             await peer.sweep.follow_exits()
         assert await fleet.signals() == []
+        await peer.sweep.watch_silence()
+        assert REGISTRY.get_sample_value("flotilla_exit_refused_positions") == 1
         [alert] = await fleet.platform.rows("SELECT kind, scope, severity FROM alerts")
         assert alert == {"kind": "exits_refused", "scope": "symbol:BTCUSDT", "severity": "critical"}
 
@@ -407,6 +404,8 @@ async def test_three_refused_exits_are_an_alert_and_then_one_is_tried_each_coold
 
         await fleet.closed("BTCUSDT")
         await fleet.until("SELECT 1 FROM alerts WHERE resolved_at IS NOT NULL")
+        await peer.sweep.watch_silence()
+        assert REGISTRY.get_sample_value("flotilla_exit_refused_positions") == 0
 
 
 async def test_targets_are_limited_by_what_was_confirmed_and_stops_never(fleet):
@@ -428,18 +427,59 @@ async def test_targets_are_limited_by_what_was_confirmed_and_stops_never(fleet):
     assert (half.metadata["exit_reason"], stop.metadata["exit_reason"]) == ("take_profit", "stop_loss")
 
 
+async def test_a_target_that_the_broker_did_not_confirm_costs_neither_limit_nor_cooldown(fleet, broker_cable):
+    changes = {"exit_reissue_seconds": 2.2, "exit_strategy_rate_limit": 1, "exit_debounce_ms": 0}
+    async with fleet.peer(rabbitmq_url=SecretStr(broker_cable.url), **changes) as peer:
+        await fleet.updated("BTCUSDT", "0.05")
+        await broker_cable.unplug()
+        await peer.worker.on_price("BTCUSDT", announced("104"))
+        await broker_cable.plug()
+
+        async def is_sent():
+            await peer.outbox.expire_lapsed("exit")
+            await peer.sweep.follow_exits()
+            found.extend(await fleet.signals())
+            return bool(found)
+
+        found = []
+        await eventually(is_sent)
+
+    [(_, only)] = found
+    assert (only.metadata["exit_reason"], only.metadata["generation"] > 1) == ("take_profit", True)
+
+
+async def test_halted_trading_does_not_hold_exits_and_halted_exits_do(fleet):
+    halt = (
+        "INSERT INTO trading_states (scope, state, actor, reason, changed_at)"
+        " VALUES ($1, 'HALTED', 'olga', 'test', now())"
+    )
+    async with fleet.peer() as peer:
+        for symbol in ("BTCUSDT", "ETHUSDT"):
+            await fleet.updated(symbol, "0.05")
+        await fleet.platform.execute(halt, "fleet")
+        await peer.worker.on_price("BTCUSDT", announced("97"))
+        _, only = await fleet.signal()
+        await fleet.platform.execute(halt, "exits")
+        await peer.worker.on_price("ETHUSDT", announced("97"))
+        await peer.sweep.follow_exits()
+
+        assert await fleet.signals() == []
+        row = await fleet.lifecycle("ETHUSDT")
+    assert (only.symbol, row["latched_rule"]) == ("BTCUSDT", "stop_loss")
+
+
 async def test_a_target_that_is_passed_for_an_instant_closes_nothing(fleet):
     async with fleet.peer(exit_debounce_ms=200) as peer:
         await fleet.updated("BTCUSDT", "0.05")
-        await peer.worker.on_price("BTCUSDT", price("103.5"))
-        await peer.worker.on_price("BTCUSDT", price("102.5"))
+        await peer.worker.on_price("BTCUSDT", announced("103.5"))
+        await peer.worker.on_price("BTCUSDT", announced("102.5"))
         later = asyncio.get_running_loop().time() + 0.4
         while asyncio.get_running_loop().time() < later:
             await asyncio.sleep(0.05)
         assert await fleet.signals() == []
 
-        await peer.worker.on_price("BTCUSDT", price("103.5"))
-        await peer.worker.on_price("BTCUSDT", price("103.2"))
+        await peer.worker.on_price("BTCUSDT", announced("103.5"))
+        await peer.worker.on_price("BTCUSDT", announced("103.2"))
         _, target = await fleet.signal()
 
     assert target.market_data_snapshot.price == 103.2
@@ -449,13 +489,13 @@ async def test_one_wild_price_closes_nothing_and_a_crash_does(fleet):
     async with fleet.peer() as peer:
         await fleet.updated("BTCUSDT", "0.05")
         for step in range(10):
-            await peer.worker.on_price("BTCUSDT", price(f"100.0{step}"))
+            await peer.worker.on_price("BTCUSDT", announced(f"100.0{step}"))
         fleet.features.price = 100.05
-        await peer.worker.on_price("BTCUSDT", price("90"))
+        await peer.worker.on_price("BTCUSDT", announced("90"))
         assert await fleet.signals() == []
 
         fleet.features.price = 90.2
-        await peer.worker.on_price("BTCUSDT", price("90"))
+        await peer.worker.on_price("BTCUSDT", announced("90"))
 
         _, stop = await fleet.signal()
     assert stop.market_data_snapshot.price == 90.2

@@ -56,7 +56,7 @@ def flip_a_byte(path):
 
 async def test_nothing_is_served_before_the_registry_was_read(models):
     assert models.of("momentum") is None
-    assert await models.problem() == "the registry has not been read yet"
+    assert await models.unread() == "the registry has not been read yet"
 
 
 async def test_a_strategy_warms_up_until_a_version_is_active_and_again_when_none_is(models, registry):

@@ -9,10 +9,9 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-from pydantic import SecretStr
 from sqlalchemy import func, insert, select, update
 from tests.integration.building_feature_service import serving
-from tests.integration.trainers import Trainer
+from tests.integration.trainers import Trainer, queue_settings
 
 from common import alerts, tables, training_runs
 from common.background import every
@@ -42,16 +41,11 @@ async def platform():
 
 @pytest.fixture
 def settings(database_url, amqp_url, platform, tmp_path):
-    return Settings(
-        database_url=SecretStr(database_url),
-        rabbitmq_url=SecretStr(amqp_url),
-        database_statement_timeout_ms=5000,
-        database_acquire_timeout_seconds=5,
-        feature_service_host="127.0.0.1",
-        feature_service_port=platform.port,
-        feature_service_dataset_poll_interval_seconds=0.02,
-        feature_service_dataset_storage_path=tmp_path / "datasets",
-        model_storage_path=tmp_path / "models",
+    return queue_settings(
+        database_url,
+        amqp_url,
+        platform,
+        tmp_path,
         trading_strategies=STRATEGIES,
         trading_symbols=SYMBOLS,
         training_queue_max_size=20,

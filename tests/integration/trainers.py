@@ -6,6 +6,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from common import bus, training_runs
 from common.database import create_engine
 from common.feature_service import FeatureService
@@ -14,7 +16,24 @@ from trainer import child
 from trainer.builds import Builds
 from trainer.datasets import Datasets
 from trainer.schedules import Schedules
+from trainer.settings import Settings
 from trainer.training import Training
+
+
+def queue_settings(database_url, amqp_url, platform, tmp_path, **changes):
+    """Settings of a trainer beside the Feature Service `platform`, which it asks without patience."""
+    return Settings(
+        database_url=SecretStr(database_url),
+        rabbitmq_url=SecretStr(amqp_url),
+        database_statement_timeout_ms=5000,
+        database_acquire_timeout_seconds=5,
+        feature_service_host="127.0.0.1",
+        feature_service_port=platform.port,
+        feature_service_dataset_poll_interval_seconds=0.02,
+        feature_service_dataset_storage_path=tmp_path / "datasets",
+        model_storage_path=tmp_path / "models",
+        **changes,
+    )
 
 
 class Trainer:

@@ -13,8 +13,9 @@ MARK = "FLOTILLA_TEST_STORY"
 class Demo:
     """The demo as a process of its own, on the test's own servers."""
 
-    def __init__(self, database_url, amqp_url, **options):
+    def __init__(self, database_url, amqp_url, *, module="sandbox.demo", **options):
         self.mark = uuid4().hex
+        self._module = module
         self._environment = {
             **os.environ,
             "DATABASE_URL": database_url,
@@ -27,7 +28,7 @@ class Demo:
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "sandbox.demo",
+            self._module,
             env=self._environment,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -95,6 +95,12 @@ SAID = {
         "101",
         [said("max_hold", True, -1, **HELD), said("decaying_target", False, -1, "99.8", **HELD)],
     ),
+    "a time target reached exactly by a short": (
+        short(),
+        hold_for(4, 2),
+        "99",
+        [said("max_hold", False, 1, **HELD), said("decaying_target", True, 1, "99", **HELD)],
+    ),
     "no price": (
         long(),
         {**sl(2), **hold_for(4, 2)},
@@ -193,9 +199,26 @@ def test_the_best_profit_outlives_a_new_average():
 
 @pytest.mark.parametrize(("age_s", "is_used"), [(60, True), (60.001, False), (-2, True), (-2.001, False)])
 def test_a_price_may_be_as_old_as_allowed_and_a_little_ahead(age_s, is_used):
-    after, _, _ = step(long(), price("97", START - timedelta(seconds=age_s)), rules(sl(2)), START, MAX_AGE)
+    held = long(opened_at=START - timedelta(hours=1))
+
+    after, _, _ = step(held, price("97", START - timedelta(seconds=age_s)), rules(sl(2)), START, MAX_AGE)
 
     assert (after.latched_rule is not None) is is_used
+
+
+@pytest.mark.parametrize(
+    ("seen_before_s", "opened_in_s", "is_used"), [(0, 0, True), (0.001, 0, False), (0.001, 5, True)]
+)
+def test_a_price_from_before_the_position_is_not_its_price(seen_before_s, opened_in_s, is_used):
+    """A position that is opened in the future is stamped by another clock: every price is its price."""
+    held = long(opened_at=START + timedelta(seconds=opened_in_s))
+
+    after, _, decision = step(
+        held, price("97", START - timedelta(seconds=seen_before_s)), rules(sl(2)), START, MAX_AGE
+    )
+
+    assert (after.latched_rule is not None) is is_used
+    assert is_used or (after, decision) == (held, Hold.OLDER_PRICE)
 
 
 def test_without_a_usable_price_figures_are_kept_only_of_what_fires():

@@ -1,7 +1,7 @@
 """What a position remembers of its stops, and that no setting loosens them."""
 
 from datetime import timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 
 import msgspec
 import pytest
@@ -11,7 +11,7 @@ from tests.unit.exit_strategy.book import START, hold_for, long, looked, rules, 
 
 from common.core.exits.holds import Hold
 from common.core.exits.position import Verdict, View, resized
-from common.core.exits.rules import Rules, whole
+from common.core.exits.rules import STORED_STEP, Rules, whole
 from common.core.exits.step import Exit
 
 TIGHT = whole(rules(sl(2), trail(2, 1)))
@@ -80,6 +80,30 @@ def test_the_stops_of_unchanged_rules_fire_under_their_own_names():
 
     assert after(armed, "102.96", of=TIGHT)[1].verdict.rule == "trailing_stop"
     assert after(armed, "97", of=TIGHT)[1].verdict.rule == "stop_loss"
+
+
+@given(
+    peak=st.floats(103, 110).map(lambda value: Decimal(repr(value))),
+    distance=st.decimals("0.10", "1.50", places=2),
+    position=st.sampled_from([long(), short()]),
+)
+def test_a_trailing_stop_fires_under_its_own_name_after_the_database_rounded_what_it_keeps(
+    peak, distance, position
+):
+    of = whole(rules(trail("1.6", distance)))
+    best = peak if position.size > 0 else 200 - peak
+    seen, _ = after(position, best, of=of)
+    stored = msgspec.structs.replace(
+        seen, **{name: as_stored(getattr(seen, name)) for name in ("peak_price", "stop_price")}
+    )
+
+    decision = after(stored, 100, of=of)[1]
+
+    assert decision.verdict.rule == "trailing_stop"
+
+
+def as_stored(value):
+    return value.quantize(STORED_STEP, ROUND_HALF_UP)
 
 
 def test_a_stop_that_an_operator_cleared_is_that_of_the_present_rules():

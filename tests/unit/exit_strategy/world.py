@@ -141,19 +141,20 @@ class World:
         self.send()
 
     def hear_blind(self, worker, price):
-        """Without the database: the stop loss on what is known, and one exit a position unless it is seen."""
+        """Without the database: the stops on what is known, and one exit a position unless it is seen."""
         known = worker.known
         if known is None or (worker.blind_ids and not self.size):
             return
         alone = msgspec.structs.replace(known, latched_rule=None)
-        moved, _, decision = step(alone, price, Rules(stop_loss=OF.stop_loss), self.now, MAX_AGE)
+        stops = Rules(stop_loss=OF.stop_loss, version=OF.version)
+        moved, _, decision = step(alone, price, stops, self.now, MAX_AGE)
         if not isinstance(decision, Exit) or any(self._is_open(sent) for sent in self.outbox):
             return
         signal_id = blind_exit_signal_id(SYMBOL, known.side, known.entry_price, self.now)
         worker.blind_ids.add(signal_id)
         if self.broker_up and all(sent.flight.signal_id != signal_id for sent in self.outbox):
             size = min(abs(known.size), Decimal(9))
-            self._put(signal_id, moved, "stop_loss", size, abs(known.size), is_blind=True)
+            self._put(signal_id, moved, decision.verdict.rule, size, abs(known.size), is_blind=True)
 
     def send(self):
         if self.row is None or self.row.latched_rule is None or not self.database_up:

@@ -5,7 +5,6 @@ With ONCE=1 it ends at the acceptance point: one line of JSON last, exit code 0;
 
 import asyncio
 import json
-import signal
 import sys
 import time
 from collections import Counter
@@ -15,28 +14,25 @@ from typing import Annotated
 import asyncpg
 import httpx
 import msgspec
-from pydantic import Field, PositiveFloat, SecretStr
+from pydantic import Field, PositiveFloat
 from rich.console import Console
 
-from common.settings import EXIT_BAD_CONFIGURATION, Port, load
-from sandbox import paper_run, story
-from sandbox.candles import UnreadableCandles
+from common.settings import load
+from sandbox import stage, story
 from sandbox.core.market import edge_report
-from sandbox.errors import SetupError
-from sandbox.fleet import Fleet, Shape, running_fleet
+from sandbox.fleet import Shape, running_fleet
 from sandbox.market import Market
 from sandbox.narration import Narrator
 from sandbox.paper_run import PaperRun
 from sandbox.platform import open_market
-from sandbox.servers import FLOTILLA, private_servers
 from sandbox.settings import MarketSettings
+from sandbox.stage import ServerSettings
 from sandbox.story import Chapter
 
 POLL_S = 0.5
-API_TIMEOUT_S = 5.0
 
 
-class DemoSettings(MarketSettings):
+class DemoSettings(ServerSettings, MarketSettings):
     """The demo's own settings, beside the market's."""
 
     once: bool = False
@@ -45,14 +41,6 @@ class DemoSettings(MarketSettings):
     """With ONCE: give up after so long, in seconds."""
     demo_signals_per_minute: Annotated[float, Field(gt=0)] = 30.0
     """Warm-up signals per minute over the fleet; beside real money the default is 1."""
-    database_url: SecretStr | None = None
-    """Use this PostgreSQL instead of a private one."""
-    rabbitmq_url: SecretStr | None = None
-    """Use this RabbitMQ instead of a private one."""
-    postgres_port: Port | None = None
-    """Port of the private PostgreSQL; unset: any free one."""
-    rabbitmq_port: Port | None = None
-    """Port of the private RabbitMQ; unset: any free one."""
 
 
 class Progress:
@@ -91,27 +79,13 @@ def main() -> None:
     settings = load(DemoSettings)
     console = Console(highlight=False, soft_wrap=True)
     narrator = Narrator(console)
-    try:
+    with stage.told_to_a_person():
         # Opened before anything starts: a file that cannot be read should cost nobody a minute.
         market = open_market(settings)
         _announce(settings, market, narrator)
-        with private_servers(
-            FLOTILLA / "demo",
-            database_url=_revealed(settings.database_url),
-            rabbitmq_url=_revealed(settings.rabbitmq_url),
-            postgres_port=settings.postgres_port,
-            rabbitmq_port=settings.rabbitmq_port,
-            report=narrator.step,
-        ) as servers:
-            run = asyncio.run(paper_run.begin(servers, FLOTILLA / "demo" / "runs", datetime.now(UTC)))
-            narrator.step(f"preparing {run.strategy_id}: the platform's tables, then our migrations")
-            asyncio.run(paper_run.prepare(run))
-            code = asyncio.run(_tell(settings, market, run, narrator, progress))
-    except (SetupError, UnreadableCandles) as error:
-        sys.stderr.write(f"\n{error}\n")
-        raise SystemExit(EXIT_BAD_CONFIGURATION) from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+        code = stage.play(
+            settings, "demo", narrator, lambda run: _tell(settings, market, run, narrator, progress)
+        )
     raise SystemExit(code)
 
 
@@ -130,12 +104,10 @@ def _announce(settings: DemoSettings, market: Market, narrator: Narrator) -> Non
 async def _tell(
     settings: DemoSettings, market: Market, run: PaperRun, narrator: Narrator, progress: Progress
 ) -> int:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = stage.stop_asked()
 
     def tell(name: str, line: str) -> None:
-        if event := narrator.service_line(name, line, _wall_clock()):
+        if event := narrator.service_line(name, line, stage.wall_clock()):
             progress.events[event] += 1
 
     progress.began = datetime.now(UTC)
@@ -150,8 +122,9 @@ async def _tell(
             tell=tell,
             began=progress.began,
         ) as fleet,
-        _api_client(fleet) as api,
+        stage.api_client(fleet) as api,
     ):
+        narrator.step(f"console {fleet.addresses['api']}/console")
         narrator.step(f"API {fleet.addresses['api']}/api/v1/models  (X-API-Key: {fleet.api_key})")
         narrator.step("  ".join(f"{name} {url}/health" for name, url in fleet.addresses.items()))
         return await _follow(settings, database, api, narrator, progress, stop=stop)
@@ -170,6 +143,7 @@ async def _follow(
     while not stop.is_set():
         seen = await _tell_orders(database, narrator, seen)
         lacking = await _lacking(settings, database, api, narrator, progress)
+        narrator.exits(await story.exits_sent(database, progress.began), stage.wall_clock())
         if settings.once and not lacking:
             sys.stdout.write(progress.result() + "\n")
             return 0
@@ -177,7 +151,7 @@ async def _follow(
             limit_s = settings.demo_time_limit_seconds
             sys.stderr.write(f"the demo did not see in {limit_s:.0f} s: {', '.join(lacking)}\n")
             return 1
-        await _pause(stop)
+        await stage.pause(stop, POLL_S)
     narrator.step("stopping; nothing that was started stays")
     return 130
 
@@ -195,7 +169,7 @@ async def _lacking(
         chapter = await story.told_so_far(database, api, progress.began, hot_reloads)
     except httpx.HTTPError:
         return ["an answer of the API"]
-    narrator.verdicts(chapter.versions, _wall_clock())
+    narrator.verdicts(chapter.versions, stage.wall_clock())
     progress.turn_page(chapter)
     return story.missing(chapter, promotion_owed=not settings.candles)
 
@@ -203,29 +177,8 @@ async def _lacking(
 async def _tell_orders(database: asyncpg.Pool, narrator: Narrator, seen: datetime) -> datetime:
     results = await story.order_results(database, seen)
     for result in results:
-        narrator.order(result, _wall_clock())
+        narrator.order(result, stage.wall_clock())
     return results[-1].updated_at if results else seen
-
-
-async def _pause(stop: asyncio.Event) -> None:
-    try:
-        await asyncio.wait_for(stop.wait(), POLL_S)
-    except TimeoutError:
-        return
-
-
-def _api_client(fleet: Fleet) -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        base_url=fleet.addresses["api"], headers={"X-API-Key": fleet.api_key}, timeout=API_TIMEOUT_S
-    )
-
-
-def _wall_clock() -> datetime:
-    return datetime.now().astimezone()
-
-
-def _revealed(secret: SecretStr | None) -> str | None:
-    return secret.get_secret_value() if secret else None
 
 
 if __name__ == "__main__":

@@ -46,6 +46,8 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
 
     strategies: tuple[str, ...]
     inference_replicas: int = 1
+    trains: bool = True
+    """Whether a trainer is among them."""
     neighbours_apart: bool = False
     """Each neighbour is a process of its own, `sandbox-<part>`, so that one can be stopped."""
     changes: Mapping[str, str] = {}
@@ -79,7 +81,7 @@ async def running_fleet(
 ) -> AsyncIterator[Fleet]:
     """Neighbours and services run, each as a process of its own; `tell` gets every line that they write."""
     processes = _processes(shape)
-    ports = {name: free_port() for name in (*processes, "sandbox", "position_manager", "ws_gateway")}
+    ports = {name: free_port() for name in (*processes, *_ALWAYS_NAMED)}
     api_key = token_hex(32)
     environment = {
         **os.environ,
@@ -136,13 +138,18 @@ def label_threshold(market: Market, settings: MarketSettings) -> float:
     return float(np.quantile(np.abs(_horizon_returns(market)), FLAT_SHARE))
 
 
+# Settings name the ports of these whether or not a process of that name runs.
+_ALWAYS_NAMED = ("sandbox", "position_manager", "ws_gateway", "trainer")
+
+
 # Name of each process -> module to run, variables of its own; neighbours first.
 def _processes(shape: Shape) -> dict[str, tuple[str, dict[str, str]]]:
     neighbours: dict[str, tuple[str, dict[str, str]]] = {"sandbox": ("sandbox", {})}
     if shape.neighbours_apart:
         neighbours = {f"sandbox-{part}": ("sandbox", {"SANDBOX_PARTS": part}) for part in PARTS}
     workers = [f"inference-{number}" for number in range(2, shape.inference_replicas + 1)]
-    services = ("api", "inference", *workers, "trainer", "exit_strategy")
+    trainers = ("trainer",) if shape.trains else ()
+    services = ("api", "inference", *workers, *trainers, "exit_strategy")
     return {**neighbours, **{name: (name.partition("-")[0], {}) for name in services}}
 
 

@@ -1,15 +1,16 @@
-"""What the demo says: log lines and order rows as sentences a person can follow."""
+"""What the demo says: log lines, exits and order rows as sentences a person can follow."""
 
 import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from rich.console import Console
 from rich.markup import escape
 
-from sandbox.story import EARNED, OrderResult, VersionTold
+from sandbox.story import EARNED, ExitSent, OrderResult, VersionTold
 
 QUIET_S = 15.0
 """The same skip of a symbol is told again only after so long."""
@@ -37,10 +38,15 @@ class Narrator:
         self._console = console
         self._skips_told: dict[tuple[str, str], datetime] = {}
         self._verdicts_told: set[str] = set()
+        self._exits_told: set[UUID] = set()
 
     def step(self, text: str) -> None:
         """Something that the set-up does."""
         self._console.print(f"[dim]· {escape(text)}[/dim]")
+
+    def happened(self, now: datetime, who: str, text: str) -> None:
+        """Something that `who` did or met with; `text` is rich's markup."""
+        self._say(now, who, text)
 
     def service_line(self, name: str, line: str, now: datetime) -> str | None:
         """A line that a service wrote, told where a person wants to know it; returns its event."""
@@ -58,11 +64,6 @@ class Narrator:
                 self._say(now, event["symbol"], _emitted(event))
             case "signal skipped":
                 self._skip(event, now)
-            case "exit triggered":
-                rule = event.get("rule") or event.get("reason")
-                self._say(
-                    now, event["symbol"], f"{_price(_number(event.get('price')))}  [bold]EXIT[/bold] {rule}"
-                )
             case "version swapped" | "version loaded":
                 self._say(now, name, f"[bold green]hot reload: {event['version']} serves now[/bold green]")
             case phrase if phrase in _TRAINER_STORY:
@@ -82,6 +83,20 @@ class Narrator:
                 colour = "green" if version.verdict == EARNED else "yellow"
                 name = f"[bold {colour}]{version.version}[/bold {colour}]"
                 self._say(now, "promotion", f"{name} {escape(version.sentence or '')}")
+
+    def exits(self, sent: Iterable[ExitSent], now: datetime) -> None:
+        """Every exit signal, once: its rule, price and profit, and how much of what it closes."""
+        for each in sent:
+            if each.signal_id in self._exits_told:
+                continue
+            self._exits_told.add(each.signal_id)
+            level = "" if each.level is None else f", level {_price(each.level)}"
+            self._say(
+                now,
+                each.symbol,
+                f"{_price(each.price)}  [bold]EXIT {each.rule}[/bold] at {each.pnl_pct:+.2f} %{level},"
+                f" {_plain(each.size)} of {_plain(each.live_size)} [dim]({each.strategy_id})[/dim]",
+            )
 
     def order(self, order: OrderResult, now: datetime) -> None:
         """What became of an order."""
@@ -121,10 +136,6 @@ def _emitted(event: Mapping[str, Any]) -> str:
     kind = "warm-up" if event.get("is_warmup") else "model"
     side = f"[{colour}]{event['side'].upper():<4}[/{colour}]"
     return f"{_price(event['price'])}  {side} {event['amount']:.2f} USDT [dim]({kind} signal)[/dim]"
-
-
-def _number(value: object) -> float | None:
-    return None if value is None else float(str(value))
 
 
 def _price(value: float | Decimal | None) -> str:

@@ -210,6 +210,7 @@ async def _record(run: PaperRun, tap: _Tap, restarts: int) -> Record:
         refused = await database.fetchval(
             "SELECT count(*) FROM orders WHERE rejection_reason LIKE '%Insufficient balance%'"
         )
+        collected = await database.fetchval("SELECT count(*) FROM dead_letters")
     finally:
         await database.close()
     return Record(
@@ -218,13 +219,13 @@ async def _record(run: PaperRun, tap: _Tap, restarts: int) -> Record:
         slots_taken_twice=slots,
         double_orders=[row["signal_id"] for row in doubles],
         balance_rejections=refused,
-        dead_letters=await _dead_letters(run),
+        dead_letters=collected + await _still_dead(run),
         errors=tap.errors,
         restarts=restarts,
     )
 
 
-async def _dead_letters(run: PaperRun) -> int:
+async def _still_dead(run: PaperRun) -> int:
     connection = await aio_pika.connect(run.rabbitmq_url)
     try:
         channel = await connection.channel()

@@ -4,9 +4,12 @@ Counts come from the database; versions, the active one and open positions come 
 operator must be able to see them there.
 """
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import httpx
@@ -61,6 +64,23 @@ class OrderResult(msgspec.Struct, frozen=True, kw_only=True):
     fees: Any
     rejection_reason: str | None
     updated_at: datetime
+
+
+class ExitSent(msgspec.Struct, frozen=True, kw_only=True):
+    """An exit signal, as `trading_signals` keeps it."""
+
+    signal_id: UUID
+    strategy_id: str
+    symbol: str
+    rule: str
+    stage: int
+    price: Decimal
+    pnl_pct: Decimal
+    """Of the entry, before fees."""
+    level: Decimal | None
+    """The price from which on its rule fired; None: it looks at no price, or the signal was sent again."""
+    size: Decimal
+    live_size: Decimal
 
 
 async def told_so_far(
@@ -135,6 +155,12 @@ async def order_results(database: asyncpg.Pool, after: datetime) -> list[OrderRe
     return [OrderResult(**row) for row in rows]
 
 
+async def exits_sent(database: asyncpg.Pool, since: datetime) -> list[ExitSent]:
+    """The exit signals since `since` (aware), the oldest first, whoever sent them."""
+    rows = await database.fetch(_EXITS_SENT, _naive(since))
+    return [_exit(row["signal_id"], row["strategy_id"], row["asset"], row["metadata"]) for row in rows]
+
+
 async def _versions(api: httpx.AsyncClient, since: datetime) -> list[VersionTold]:
     recent = [each for each in await _items(api) if datetime.fromisoformat(each["created_at"]) >= since]
     return [_told(await _get(api, f"/api/v1/models/{each['version']}")) for each in reversed(recent)]
@@ -195,3 +221,26 @@ async def _skips(database: asyncpg.Pool, since: datetime) -> dict[str, int]:
 
 def _naive(instant: datetime) -> datetime:
     return instant.replace(tzinfo=None)
+
+
+def _exit(signal_id: UUID, strategy_id: str, symbol: str, metadata: str) -> ExitSent:
+    told: dict[str, Any] = json.loads(metadata)
+    fired = [each for each in told["rules"] if each["rule"] == told["rule_triggered"]]
+    return ExitSent(
+        signal_id=signal_id,
+        strategy_id=strategy_id,
+        symbol=symbol,
+        rule=told["rule_triggered"],
+        stage=told["stage"],
+        price=Decimal(told["price"]),
+        pnl_pct=Decimal(told["pnl_pct"]),
+        level=next((Decimal(each["level"]) for each in fired if "level" in each), None),
+        size=Decimal(told["size"]),
+        live_size=Decimal(told["live_size"]),
+    )
+
+
+_EXITS_SENT = """
+SELECT signal_id, strategy_id, asset, metadata FROM trading_signals
+WHERE timestamp >= $1 AND metadata->>'rule_triggered' IS NOT NULL ORDER BY timestamp
+"""

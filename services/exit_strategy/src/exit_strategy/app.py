@@ -6,8 +6,7 @@ import socket
 from datetime import timedelta
 
 import structlog
-from faststream.asgi import AsgiResponse
-from faststream.asgi.types import ASGIApp, Receive, Scope, Send
+from faststream.asgi.types import ASGIApp
 from faststream.rabbit import RabbitBroker
 
 from common import bus, topology
@@ -15,18 +14,18 @@ from common.background import every
 from common.database import create_engine
 from common.feature_service import FeatureService
 from common.position_manager import PositionManager
-from common.probes import Check
 from common.service import Service, create_asgi
 from common.signal_outbox import SignalOutbox
 from exit_strategy import handlers
 from exit_strategy.blind_stop import BlindStop
 from exit_strategy.events import Event
 from exit_strategy.outage import Outage
+from exit_strategy.policy import Policy
 from exit_strategy.prices import AskedPrices
 from exit_strategy.settings import Settings
 from exit_strategy.spool import Spool
 from exit_strategy.sweep import Sweep
-from exit_strategy.worker import Policy, Worker
+from exit_strategy.worker import Worker
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +40,7 @@ def create_app(settings: Settings) -> ASGIApp:
     for warning in settings.rule_warnings():
         log.warning(Event.RULE_NEVER_FIRES, reason=warning)
     name = f"exit_strategy@{socket.gethostname()}:{os.getpid()}"
-    engine = create_engine(settings, application="exit_strategy")
+    engine = create_engine(settings, application="exit_strategy", is_pinged=False)
     broker = bus.create_broker(settings, service="exit_strategy")
     outbox = SignalOutbox(engine, broker, owner=name)
     manager = PositionManager(settings)
@@ -69,13 +68,12 @@ def create_app(settings: Settings) -> ASGIApp:
         await sweep.start()
         await every(RECONCILE_INTERVAL_S, sweep.reconcile)
 
-    service = create_asgi(
+    return create_asgi(
         Service(
             name="exit_strategy",
             engine=engine,
             broker=broker,
             queues=[topology.POSITION_UPDATED, topology.TRADING_SIGNALS],
-            consumed=[topology.POSITION_UPDATED],
             work=[
                 reconciling,
                 lambda: every(SWEEP_INTERVAL_S, sweep.follow_exits),
@@ -83,10 +81,10 @@ def create_app(settings: Settings) -> ASGIApp:
                 lambda: every(SWEEP_INTERVAL_S, lambda: outbox.expire_lapsed("exit")),
             ],
             closing=[worker.aclose, manager.aclose, features.aclose, outage.aclose],
+            needs={"reconciliation": sweep.unready},
             concerns={"prices": sweep.coverage, "positions": sweep.agreement, "rules": sweep.stops},
         )
     )
-    return ready_once(sweep.unready, service)
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -111,14 +109,3 @@ def blind_stop(policy: Policy, broker: RabbitBroker, manager: PositionManager, s
         limits=policy.limits,
         price_max_age=policy.price_max_age,
     )
-
-
-def ready_once(unready: Check, service: ASGIApp) -> ASGIApp:
-    """`service`, not ready while `unready` says why."""
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        why = await unready() if scope["type"] == "http" and scope["path"] == "/health/ready" else None
-        answer = service if why is None else AsgiResponse(why.encode(), 503)
-        await answer(scope, receive, send)
-
-    return app

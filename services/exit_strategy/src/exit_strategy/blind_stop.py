@@ -1,6 +1,7 @@
-"""The stop loss while the database does not answer: decided on what is known, published, and stored later.
+"""The stops while the database does not answer: decided on what is known, published, and stored later.
 
-Known is the newest state that was read of each position, else what the Position Manager shows. Peers derive
+Known is the newest state that was read of each position, else what the Position Manager shows; the stop that
+counts is the stop loss, or the tightest one that the position ever had, if that is tighter. Peers derive
 the same id from position and quarter minute. A further exit of a position needs the Position Manager, read
 anew, still to show its size; where that does not answer either, one exit is all that a position gets.
 
@@ -20,7 +21,7 @@ from faststream.rabbit import RabbitBroker
 
 from common import bus, topology, tracing
 from common.core.exits.dispatch import Instrument, Issue, Limits, amount_quote, part_of
-from common.core.exits.exit_signal import exit_signal
+from common.core.exits.exit_signal import WITHOUT_DATABASE, exit_signal
 from common.core.exits.position import (
     UNATTRIBUTED,
     Opening,
@@ -31,6 +32,7 @@ from common.core.exits.position import (
     continues,
     opened,
     resized,
+    with_seen,
 )
 from common.core.exits.rules import Rules
 from common.core.exits.step import Exit, step
@@ -62,7 +64,7 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BlindStop:
-    """What one worker knows of open positions, and the one rule that runs on it alone."""
+    """What one worker knows of open positions, and the stops that run on it alone."""
 
     def __init__(
         self,
@@ -100,14 +102,13 @@ class BlindStop:
         self._instruments = instruments
         self._is_halted = is_halted
 
+    def known(self, symbol: str) -> Tracked | None:
+        """The open position of `symbol` as it was seen last, stored or not."""
+        return self._known.get(symbol)
+
     def recalled(self, tracked: Tracked) -> Tracked:
-        """`tracked` with the best price that was seen of it while it could not be stored."""
-        known = self._known.get(tracked.symbol)
-        if known is None or known.lifecycle_id != tracked.lifecycle_id:
-            return tracked
-        return msgspec.structs.replace(
-            tracked, peak_price=tracked.side.best(tracked.peak_price, known.peak_price)
-        )
+        """`tracked` with what was seen of it and is not stored."""
+        return with_seen(tracked, self._known.get(tracked.symbol))
 
     def keep(self, tracked: Tracked) -> None:
         """The open position of its symbol is `tracked`."""
@@ -154,15 +155,14 @@ class BlindStop:
 
     async def recall_spool(self) -> None:
         """Exits that an earlier process sent without the database count as sent."""
-        try:
-            _, lines = await self._spool.read()
-        except OSError as error:
-            log.warning(Event.SPOOL_LINE_UNREADABLE, reason=str(error), length=0)
-            return
-        for line in lines:
+        for line in (await self._spool.read()).lines:
             if isinstance(line, SpooledExit):
                 position = (line.side.value, f"{line.entry_price.normalize():f}")
                 self._sent[line.symbol] = Sent(position=position, at=line.decided_at)
+
+    def is_busy(self, symbol: str) -> bool:
+        """Whether an exit of the position of `symbol` may be on its way at this moment."""
+        return symbol in self._locks and self._locks[symbol].locked()
 
     async def on_price(self, symbol: str, price: Price) -> None:
         """A breached stop of the known position of `symbol` is on its way, or it is said why not."""
@@ -172,7 +172,7 @@ class BlindStop:
             known = self._known.get(symbol)
             if known is None:
                 return
-            rules = Rules(stop_loss=self._rules_of(known.strategy_id, symbol).stop_loss)
+            rules = _stops_of(self._rules_of(known.strategy_id, symbol))
             free = msgspec.structs.replace(known, latched_rule=None, latched_at=None)
             moved, verdicts, decision = step(free, price, rules, _utcnow(), self._price_max_age)
             self._known[symbol] = msgspec.structs.replace(
@@ -211,10 +211,9 @@ class BlindStop:
         return await self._send(tracked, verdicts)
 
     async def _send(self, tracked: Tracked, verdicts: tuple[Verdict, ...]) -> str | None:
-        now = _utcnow()
-        signal = _signal(
-            tracked, verdicts, self._instruments.get(tracked.symbol, Instrument()), self._limits, now
-        )
+        now, rule = _utcnow(), tracked.latched_rule or "stop_loss"
+        instrument = self._instruments.get(tracked.symbol, Instrument())
+        signal = _signal(tracked, verdicts, now, rule=rule, instrument=instrument, limits=self._limits)
         valid_until = now + self._limits.reissue - VALIDITY_MARGIN
         try:
             body = encode_signal(signal)
@@ -229,6 +228,7 @@ class BlindStop:
                 decided_at=now,
                 valid_until=valid_until,
                 trace_id=tracing.current(),
+                rule=rule,
                 body=body.decode(),
             )
         )
@@ -242,6 +242,7 @@ class BlindStop:
             Event.EXIT_SENT_BLIND,
             signal_id=str(signal.signal_id),
             symbol=tracked.symbol,
+            rule=rule,
             side=signal.signal_type,
             amount=signal.amount,
             entry_price=str(tracked.entry_price),
@@ -281,14 +282,25 @@ def view_of(position: Position) -> View:
     )
 
 
+# With their version, or no position would be known to have had a tighter stop.
+def _stops_of(rules: Rules) -> Rules:
+    return Rules(stop_loss=rules.stop_loss, version=rules.version)
+
+
 def _signal(
-    tracked: Tracked, verdicts: tuple[Verdict, ...], instrument: Instrument, limits: Limits, now: datetime
+    tracked: Tracked,
+    verdicts: tuple[Verdict, ...],
+    now: datetime,
+    *,
+    rule: str,
+    instrument: Instrument,
+    limits: Limits,
 ) -> TradingSignal:
     price = tracked.last_price or tracked.entry_price
     live = abs(tracked.size)
     size = part_of(live, price, instrument, limits.max_order_notional)
     issue = Issue(
-        rule="stop_loss",
+        rule=rule,
         stage=tracked.stage,
         generation=tracked.generation + 1,
         size=size,
@@ -296,9 +308,11 @@ def _signal(
         price=price,
         amount_quote=min(amount_quote(size, price), limits.max_order_notional),
     )
+    signal = exit_signal(tracked, issue, verdicts, now, tracing.current())
     return msgspec.structs.replace(
-        exit_signal(tracked, issue, verdicts, now, tracing.current()),
+        signal,
         signal_id=blind_exit_signal_id(tracked.symbol, tracked.side, tracked.entry_price, now),
+        metadata={**(signal.metadata or {}), WITHOUT_DATABASE: True},
     )
 
 

@@ -74,7 +74,7 @@ class Event(Named):
     )
     DATABASE_LOST = (
         "database lost",
-        "The database does not answer: only stop losses run now, on what was known last, until it is back.",
+        "The database does not answer: only stops run now, on what was known last, until it is back.",
     )
     DATABASE_BACK = (
         "database back",
@@ -82,7 +82,7 @@ class Event(Named):
     )
     EXIT_SENT_BLIND = (
         "exit sent without the database",
-        "A stop loss was published on the last known entry; it is stored once the database is back.",
+        "A stop was published on the last known entry; it is stored once the database is back.",
     )
     EXIT_NOT_SENT_BLIND = (
         "exit not sent without the database",
@@ -90,7 +90,11 @@ class Event(Named):
     )
     SPOOL_NOT_WRITTEN = (
         "spool not written",
-        "EXIT_SPOOL_PATH cannot take a line (full, not writable): the exit goes out without a record of it.",
+        "EXIT_SPOOL_PATH cannot take a line (full, not writable): only this process remembers the exit.",
+    )
+    SPOOL_NOT_READ = (
+        "spool not read",
+        "EXIT_SPOOL_PATH cannot be read: what an earlier process sent without the database stays unknown.",
     )
     SPOOL_LINE_UNREADABLE = (
         "spool line unreadable",

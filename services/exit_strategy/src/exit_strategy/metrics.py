@@ -32,9 +32,12 @@ BLIND_POSITIONS = Gauge("flotilla_exit_blind_positions", "Watched positions with
 COVERAGE_S = Gauge(
     "flotilla_exit_coverage_seconds", "Age of the newest evaluation of each watched position.", ["symbol"]
 )
+UNANSWERED_S = Gauge(
+    "flotilla_exit_unanswered_seconds", "How long a rule's exit has not been filled; the longest.", ["rule"]
+)
 EVALUATION_S = Histogram(
     "flotilla_exit_evaluation_seconds",
-    "From a price heard to its decision, committed.",
+    "From a price heard to its decision; one that decides something is committed then.",
     buckets=_MILLISECONDS,
 )
 CONFIRM_S = Histogram(
@@ -42,5 +45,8 @@ CONFIRM_S = Histogram(
     "From a price heard to the broker's confirm of its exit signal.",
     buckets=_MILLISECONDS,
 )
-DATABASE_DOWN = Gauge("flotilla_exit_database_down", "1 while only stop losses run, without the database.")
+DATABASE_DOWN = Gauge("flotilla_exit_database_down", "1 while only stops run, without the database.")
+UNWRITTEN_LINES = Gauge(
+    "flotilla_exit_spool_unwritten_lines", "Lines of exits that EXIT_SPOOL_PATH could not take."
+)
 EXITS_BLIND = Counter("flotilla_exits_without_database", "Exits that went out without the database.")

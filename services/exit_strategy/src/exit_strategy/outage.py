@@ -6,10 +6,13 @@ from decimal import Decimal
 
 import msgspec
 import structlog
-from sqlalchemy import text, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import cast, exists, select, text, update
+from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from common import exits
+from common.core.exits.exit_signal import WITHOUT_DATABASE
+from common.core.exits.position import Tracked
 from common.database import DATABASE_ERRORS
 from common.messages import TradingSignal
 from common.signal_outbox import Fate
@@ -35,11 +38,12 @@ class Outage:
 
     def __init__(self, engine: AsyncEngine, spool: Spool, *, owner: str) -> None:
         self.is_on = False
-        """The database does not answer: only stop losses run."""
+        """The database does not answer: only stops run."""
         self._engine = engine
         self._spool = spool
         self._owner = owner
         self._is_drained = False
+        self._draining = asyncio.Lock()
         self._since: datetime | None = None
 
     async def has_begun(self) -> bool:
@@ -50,7 +54,7 @@ class Outage:
 
     async def has_ended(self) -> bool:
         """Whether the database answers and holds all exits that were sent without it, by whomever."""
-        if not self.is_on and self._is_drained:
+        if not self.is_on and self._is_drained and not self._spool.has_news:
             return True
         if not await self._answers():
             self._begin()
@@ -70,16 +74,32 @@ class Outage:
         One that was never confirmed stands there as pending and lapsed: whoever looks for such ends it, as
         sent where the Order Manager has an order of it. Raises what the database raises.
         """
-        held, lines = await self._spool.read()
-        confirmed = {line.signal_id for line in lines if isinstance(line, Confirmed)}
-        stored = 0
-        async with self._engine.begin() as connection:
-            for line in lines:
-                if isinstance(line, SpooledExit):
-                    stored += await self._store(connection, line, is_confirmed=line.signal_id in confirmed)
-        if held:
+        async with self._draining:
+            held = await self._spool.read()
+            confirmed = {line.signal_id for line in held.lines if isinstance(line, Confirmed)}
+            sent = [line for line in held.lines if isinstance(line, SpooledExit)]
+            stored = 0
+            if sent:
+                async with self._engine.begin() as connection:
+                    for line in sent:
+                        is_confirmed = line.signal_id in confirmed
+                        stored += await self._store(connection, line, is_confirmed=is_confirmed)
             await self._spool.take_out(held)
         return stored
+
+    async def catch_up(self) -> None:
+        """What was sent without the database though it is back meanwhile is stored, too."""
+        if not self.is_on and self._spool.has_news:
+            await self.drain()
+
+    def trouble(self) -> str | None:
+        """Why only stops run, and whether a crash would lose what is known of their exits."""
+        if not self.is_on:
+            return None
+        said = "the database does not answer: only stops run"
+        if self._spool.unwritten:
+            said += f"; EXIT_SPOOL_PATH cannot take {self._spool.unwritten} lines of exits that were sent"
+        return said
 
     async def aclose(self) -> None:
         """Its connections are closed."""
@@ -138,10 +158,49 @@ class Outage:
                 lifecycle.closed_at.is_(None),
             )
             .values(
-                latched_rule="stop_loss",
+                latched_rule=line.rule,
                 latched_at=line.decided_at,
                 exit_signal_id=line.signal_id,
                 generation=lifecycle.generation + 1,
             )
         )
         return True
+
+
+async def with_blind_exit(connection: AsyncConnection, begun: Tracked) -> Tracked:
+    """`begun`, stored just now, with the latch of the exit that was sent of it while no database knew it.
+
+    That is the newest exit of its symbol: sent without the database, of its side, since it was opened, and
+    of no other lifecycle. The caller's transaction holds the row.
+    """
+    outbox, lifecycles = signal_outbox.c, position_lifecycles.c
+    metadata = cast(outbox.payload, JSONB)["metadata"]
+    rows = await connection.execute(
+        select(
+            outbox.signal_id,
+            outbox.side,
+            outbox.created_at,
+            metadata["exit_reason"].as_string().label("rule"),
+            metadata[WITHOUT_DATABASE].as_boolean().label("was_blind"),
+            exists()
+            .where(lifecycles.symbol == begun.symbol, lifecycles.exit_signal_id == outbox.signal_id)
+            .label("is_others"),
+        )
+        .where(outbox.symbol == begun.symbol, outbox.kind == "exit")
+        .order_by(outbox.created_at.desc())
+        .limit(1)
+    )
+    sent = rows.first()
+    if sent is None or not sent.was_blind or sent.is_others:
+        return begun
+    if sent.side != begun.side.closes_with or sent.created_at < begun.opened_at:
+        return begun
+    known = msgspec.structs.replace(
+        begun,
+        latched_rule=sent.rule,
+        latched_at=sent.created_at,
+        exit_signal_id=sent.signal_id,
+        generation=begun.generation + 1,
+    )
+    await exits.save(connection, known)
+    return known

@@ -3,14 +3,14 @@
 Every function takes the caller's transaction. A partial unique index admits one open lifecycle per symbol.
 """
 
-from collections.abc import Sequence
+import functools
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID, uuid4
 
 import msgspec
 import structlog
-from sqlalchemy import RowMapping, func, literal_column, select, update
+from sqlalchemy import Select, bindparam, func, literal_column, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -24,19 +24,33 @@ log = structlog.get_logger(__name__)
 LATE_ANSWER = timedelta(seconds=10)
 """An answer of the Position Manager that is older than the end of a lifecycle is not under way for longer."""
 
+PAGE = 50
+"""Rows that are read and decoded in one go."""
+
 _BOOKED = ("filled", "partially_filled")
 
-T = TypeVar("T")
+
+async def all_open(connection: AsyncConnection) -> list[Tracked]:
+    """Every open lifecycle by its symbol; read in pages, so that prices are evaluated in between."""
+    found: list[Tracked] = []
+    while True:
+        rows = await connection.execute(_page(), {"after": found[-1].symbol if found else ""})
+        page = [msgspec.convert(row, Tracked) for row in rows.mappings()]
+        found += page
+        if len(page) < PAGE:
+            return found
 
 
-async def all_open(connection: AsyncConnection) -> Sequence[Tracked]:
-    """Every open lifecycle, as it is at this moment."""
+async def being_closed(connection: AsyncConnection) -> list[Tracked]:
+    """Open lifecycles that are latched, or that an operator wants closed."""
+    lifecycles = position_lifecycles.c
     rows = await connection.execute(
-        select(position_lifecycles)
-        .where(position_lifecycles.c.closed_at.is_(None))
-        .order_by(position_lifecycles.c.symbol)
+        select(position_lifecycles).where(
+            lifecycles.closed_at.is_(None),
+            or_(lifecycles.latched_rule.is_not(None), lifecycles.close_requested_at.is_not(None)),
+        )
     )
-    return [_read(row, Tracked) for row in rows.mappings()]
+    return [msgspec.convert(row, Tracked) for row in rows.mappings()]
 
 
 async def begin(connection: AsyncConnection, view: View) -> Tracked | None:
@@ -124,9 +138,11 @@ async def _opener(connection: AsyncConnection, view: View) -> tuple[str, datetim
     return row[0] or UNATTRIBUTED, row[1]
 
 
-def _is_open(symbol: str) -> tuple[Any, ...]:
-    return position_lifecycles.c.symbol == symbol, position_lifecycles.c.closed_at.is_(None)
-
-
-def _read(row: RowMapping, into: type[T]) -> T:
-    return msgspec.convert(row, into)
+@functools.cache
+def _page() -> Select[Any]:
+    return (
+        select(position_lifecycles)
+        .where(position_lifecycles.c.closed_at.is_(None), position_lifecycles.c.symbol > bindparam("after"))
+        .order_by(position_lifecycles.c.symbol)
+        .limit(PAGE)
+    )

@@ -1,22 +1,25 @@
 """What no message would start: silent prices, unanswered exits, positions that differ from the platform's."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import TypeVar
 
 import structlog
 from faststream.rabbit import RabbitBroker
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from common import bus, exits, topology
+from common import bus, topology
 from common.alerts import raise_alert, resolve_alert
-from common.core.exits.dispatch import PATIENCE
+from common.core.exits.dispatch import Instrument
 from common.core.exits.holds import Hold
-from common.core.exits.position import Price, Tracked, View
+from common.core.exits.position import Price, Tracked, View, continues, resized
+from common.core.exits.rules import PRIORITY
 from common.core.trading_state import EXITS, TradingState
 from common.database import DATABASE_ERRORS
 from common.errors import FleetError
+from common.exit_traffic import instruments
 from common.messages import PositionChanged
 from common.position_manager import Position, PositionManager
 from common.trading_states import stored_states
@@ -32,10 +35,12 @@ from exit_strategy.metrics import (
     FAILED_UPDATES,
     OPEN_POSITIONS,
     REFUSED_POSITIONS,
+    UNANSWERED_S,
 )
+from exit_strategy.notes import ALERTS
 from exit_strategy.outage import Outage
 from exit_strategy.prices import AskedPrices
-from exit_strategy.worker import ALERTS, Worker
+from exit_strategy.worker import Worker
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +57,8 @@ MANAGER_SILENT = "position_manager_silent"
 
 _REFUSED = ALERTS[Hold.EXITS_REFUSED_REPEATEDLY]
 _NOTHING = Decimal(0)
+
+T = TypeVar("T")
 
 
 class Sweep:
@@ -88,11 +95,10 @@ class Sweep:
 
     async def follow_exits(self) -> None:
         """Every latched position was read anew and may have sent its next exit; asked-for closes latched."""
-        watched = await self._open()
-        asked = [each for each in watched if each.close_requested_at and each.latched_rule is None]
+        closing = await self._read(positions.being_closed)
+        asked = [each for each in closing if each.latched_rule is None]
         await _each(self._worker.on_request(tracked.symbol) for tracked in asked)
-        latched = [tracked for tracked in watched if tracked.latched_rule is not None]
-        await _each(self._follow(tracked) for tracked in latched)
+        await _each(self._follow(tracked) for tracked in closing if tracked.latched_rule is not None)
 
     async def watch_silence(self) -> None:
         """Every position without a price for PRICE_SILENCE was evaluated with one that was asked for."""
@@ -105,7 +111,7 @@ class Sweep:
         silent = [tracked for tracked in watched if _evaluated_at(tracked) < now - PRICE_SILENCE]
         self._prices.keep({tracked.symbol for tracked in silent})
         await _each(self._ask(tracked.symbol, now) for tracked in silent)
-        await self._report(await self._open() if silent else watched)
+        await self._report([self._blind_stop.recalled(tracked) for tracked in watched])
 
     async def start(self) -> None:
         """Positions were reconciled, or the Position Manager does not answer: then what is known counts.
@@ -128,9 +134,8 @@ class Sweep:
     async def reconcile(self) -> None:
         """Every open position is watched with its size and entry, and no other is."""
         try:
-            watched = (
-                await self._open()
-            )  # before asking: what changes meanwhile is not judged by an older list
+            # Before asking: what changes meanwhile is not judged by an older list.
+            watched = await self._open()
         except DATABASE_ERRORS:
             if self._outage.is_on:
                 self._blind_stop.adopt(await self._manager.positions())
@@ -144,7 +149,9 @@ class Sweep:
             return
         symbols = {position.symbol for position in listed}
         self._compare(watched, listed)
-        await _each(self._worker.on_view(view_of(position)) for position in listed)
+        known = {tracked.symbol: tracked for tracked in watched}
+        views = [view_of(position) for position in listed]
+        await _each(self._worker.on_view(view) for view in views if _is_news(known.get(view.symbol), view))
         await _each(self._worker.on_gone(tracked) for tracked in watched if tracked.symbol not in symbols)
         if self._unread is not None:
             log.info(Event.RECONCILED, positions=len(listed))
@@ -180,8 +187,8 @@ class Sweep:
         return self._unread
 
     async def stops(self) -> str | None:
-        """Why only stop losses run."""
-        return "the database does not answer: only stop losses run" if self._outage.is_on else None
+        """Why only stops run."""
+        return self._outage.trouble()
 
     async def unready(self) -> str | None:
         """Why this worker does not watch positions yet."""
@@ -189,21 +196,22 @@ class Sweep:
 
     # What is open, and with it all that a worker needs to know should the database go now.
     async def _open(self) -> list[Tracked]:
+        asked_at = asyncio.get_running_loop().time()
+        stored, steps, states = await self._read(_everything)
+        watched = [self._blind_stop.recalled(tracked) for tracked in stored]
+        self._blind_stop.remember(watched, steps, is_halted=states.get(EXITS) is TradingState.HALTED)
+        self._worker.forget({tracked.symbol for tracked in watched}, asked_at)
+        return watched
+
+    async def _read(self, question: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         if not await self._outage.has_ended():
             raise ConnectionError("the database does not answer")
         try:
             async with self._engine.connect() as connection:
-                watched = list(await positions.all_open(connection))
-                # Steps matter for parts of a position; before the first one the platform may lack the table.
-                instruments = await exits.instruments(connection) if watched else {}
-                states = await stored_states(connection)
+                return await question(connection)
         except DATABASE_ERRORS:
             await self._outage.has_begun()
             raise
-        is_halted = states.get(EXITS) is TradingState.HALTED
-        self._blind_stop.remember(watched, instruments, is_halted=is_halted)
-        self._worker.forget({tracked.symbol for tracked in watched})
-        return watched
 
     async def _follow(self, tracked: Tracked) -> None:
         try:
@@ -269,10 +277,11 @@ class Sweep:
         now = _utcnow()
         ages = {tracked.symbol: (now - _evaluated_at(tracked)).total_seconds() for tracked in watched}
         blind = {symbol: age for symbol, age in ages.items() if age > self._silence.total_seconds()}
-        refused = frozenset(tracked.symbol for tracked in watched if tracked.refusals >= PATIENCE)
+        refused = frozenset(tracked.symbol for tracked in watched if self._worker.is_refused(tracked))
         OPEN_POSITIONS.set(len(watched))
         BLIND_POSITIONS.set(len(blind))
         REFUSED_POSITIONS.set(len(refused))
+        _show_unanswered(watched, now)
         for symbol, age in ages.items():
             COVERAGE_S.labels(symbol).set(age)
         for symbol in self._covered - ages.keys():
@@ -320,6 +329,32 @@ class Sweep:
                 f"{len(watched)} open positions go on with their last known size and entry: {self._unread}",
                 severity="critical",
             )
+
+
+async def _everything(
+    connection: AsyncConnection,
+) -> tuple[list[Tracked], dict[str, Instrument], dict[str, TradingState]]:
+    watched = await positions.all_open(connection)
+    # Steps matter for parts of a position; before the first one the platform may lack the table.
+    steps = await instruments(connection) if watched else {}
+    return watched, steps, await stored_states(connection)
+
+
+def _show_unanswered(watched: Iterable[Tracked], now: datetime) -> None:
+    longest = dict.fromkeys(PRIORITY, 0.0)
+    for tracked in watched:
+        if tracked.latched_rule in longest and tracked.latched_at is not None:
+            waited_s = (now - tracked.latched_at).total_seconds()
+            longest[tracked.latched_rule] = max(waited_s, longest[tracked.latched_rule])
+    for rule, waited_s in longest.items():
+        UNANSWERED_S.labels(rule).set(waited_s)
+
+
+# What was applied already is applied again only to a position that is being closed.
+def _is_news(known: Tracked | None, view: View) -> bool:
+    if known is None or known.latched_rule is not None or not continues(known, view):
+        return True
+    return resized(known, view) != known
 
 
 # An update of the position says nothing about its price.

@@ -1,76 +1,45 @@
-"""A price's way to an exit: believe it, lock the lifecycle, step, dispatch, claim, commit, publish.
+"""A price's way to an exit: believe it, look, lock the lifecycle, step, dispatch, claim, commit, publish.
 
-No HTTP and no publish happens while a row is locked. State and intent are one commit: a crash leaves either
-nothing or an intent that ends with its validity. While the database does not answer, the stop loss goes
-another way (`blind_stop`).
+What a first look (`lookout`) finds nothing in goes no further. No HTTP and no publish happens while a row is
+locked. State and intent are one commit: a crash leaves either nothing or an intent that ends with its
+validity. While the database does not answer, the stop loss goes another way (`blind_stop`).
 """
 
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
-from uuid import UUID
 
 import msgspec
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from common import exits, tracing
-from common.alerts import raise_alert, resolve_alert
-from common.core.exits.dispatch import Done, Issue, Limits, Wait, was_reopened
+from common.core.exits.dispatch import PATIENCE, Done, Wait, was_reopened
 from common.core.exits.holds import Hold
 from common.core.exits.position import Price, Tracked, Verdict, View, continues, is_outdated, resized
-from common.core.exits.rules import OPERATOR, Rules
-from common.core.exits.step import Decision, Exit, step
+from common.core.exits.rules import OPERATOR
+from common.core.exits.step import Exit
 from common.database import DATABASE_ERRORS
-from common.errors import FleetError, TryAgain, Unusable
-from common.messages import PositionUpdated, TradingSignal
+from common.errors import FleetError, TryAgain, Unusable, first_line
+from common.exit_traffic import situation
+from common.exits import Issued
+from common.messages import PositionUpdated
 from common.position_manager import PositionManager
 from common.signal_outbox import Claim, Fate, SignalOutbox
 from exit_strategy import positions
 from exit_strategy.blind_stop import BlindStop, view_of
-from exit_strategy.core.pacing import Window, waiting_rules, window_after
 from exit_strategy.core.quarantine import Recent, admitted
 from exit_strategy.events import Event
-from exit_strategy.metrics import (
-    CONFIRM_S,
-    DEBOUNCED,
-    EVALUATION_S,
-    EXITS,
-    PRICES_USED,
-    QUARANTINED,
-    RATE_LIMITED,
-    REISSUES,
-    TRIGGERS,
-    VIEWS_LATE,
-)
-from exit_strategy.outage import Outage
+from exit_strategy.lookout import Lookout
+from exit_strategy.metrics import CONFIRM_S, EVALUATION_S, EXITS, QUARANTINED
+from exit_strategy.notes import Notes, log_emitted, log_opened, log_triggered
+from exit_strategy.outage import Outage, with_blind_exit
+from exit_strategy.policy import Policy
 from exit_strategy.prices import AskedPrices
 
 log = structlog.get_logger(__name__)
-
-ALERTS = {
-    Hold.POSITION_VIEW_LATE: "position_view_late",
-    Hold.EXITS_REFUSED_REPEATEDLY: "exits_refused",
-    Hold.NOTHING_BOOKED: "nothing_booked",
-}
-"""Why an exit waits that somebody has to look at, and the kind of alert that says so."""
-
-
-class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """What the operator configured for exits."""
-
-    enabled: bool
-    rules_of: Callable[[str, str], Rules]
-    """Of the strategy and symbol of a lifecycle."""
-    limits: Limits
-    price_max_age: timedelta
-    debounce: timedelta = timedelta(0)
-    """How long a target or an age waits for a newer price."""
-    price_deviations: Decimal = Decimal(8)
-    """A price further from the recent ones waits for a second one."""
 
 
 class Sent(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,16 +71,13 @@ class Worker:
         self._outage = outage
         self._blind = blind
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._held: dict[UUID, Hold] = {}
         self._recent: dict[str, Recent] = {}
-        self._windows: dict[str, Window] = {}
-        self._ends: set[asyncio.Task[None]] = set()
+        self._notes = Notes()
+        self._lookout = Lookout(policy, engine, blind, self._evaluate)
 
     async def aclose(self) -> None:
-        """No debounce window is open any more; what they waited for is seen again by the next price."""
-        for end in self._ends:
-            end.cancel()
-        await asyncio.gather(*self._ends, return_exceptions=True)
+        """Nothing goes on by itself any more: what debounce windows waited for is seen by the next price."""
+        await self._lookout.aclose()
 
     async def on_price(self, symbol: str, price: Price) -> None:
         """The open position of `symbol`, if any, was evaluated at `price`, and its exit is on its way.
@@ -130,7 +96,7 @@ class Worker:
         """What an operator asked of the position of `symbol` is on its way, whatever its price."""
         nothing = Price(value=None, seen_at=_utcnow(), source="operator")
         with tracing.bound(tracing.current(), symbol=symbol):
-            await self._evaluate(symbol, nothing, time.perf_counter())
+            await self._evaluate(symbol, nothing)
 
     async def on_update(self, update: PositionUpdated) -> None:
         """The lifecycle of the symbol is as the Position Manager shows it now, else as the update says.
@@ -148,8 +114,8 @@ class Worker:
             log.warning(Event.POSITION_NOT_READ, symbol=update.symbol, reason=str(error))
             await self.on_view(told)
         else:
-            closed = msgspec.structs.replace(told, size=Decimal(0))
-            await self.on_view(closed if position is None else view_of(position))
+            shown = msgspec.structs.replace(told, size=Decimal(0)) if position is None else view_of(position)
+            await self.on_view(shown)
 
     async def on_view(self, view: View) -> None:
         """The lifecycle of the symbol is as `view` shows it, and a latched exit goes on with it.
@@ -159,12 +125,13 @@ class Worker:
         with tracing.bound(tracing.current(), symbol=view.symbol):
             try:
                 async with self._locks[view.symbol], self._engine.begin() as connection:
-                    is_applied = await self._apply(connection, view)
-                if is_applied:
+                    tracked = await exits.locked(connection, view.symbol)
+                    is_applied = await self._apply(connection, tracked, view)
+                if tracked is not None and tracked.latched_rule is not None and view.size:
                     await self.advance(view.symbol)
             except DATABASE_ERRORS as error:
                 self._blind.saw(view)
-                raise TryAgain(f"database: {_first_line(error)}") from error
+                raise TryAgain(f"database: {first_line(error)}") from error
             if not is_applied:
                 raise TryAgain(
                     f"{view.symbol}: the Position Manager did not say at which price it was opened"
@@ -179,12 +146,23 @@ class Worker:
             if known.newest_event_at == tracked.newest_event_at:
                 await self._close(connection, known, None)
 
+    def is_refused(self, tracked: Tracked) -> bool:
+        """Whether so many exits of `tracked` in a row came to nothing that few are tried now."""
+        # The row counts an exit that came to nothing when the next one is issued.
+        last = self._notes.reason(tracked) is Hold.EXITS_REFUSED_REPEATEDLY
+        return last or tracked.refusals >= PATIENCE
+
     async def advance(self, symbol: str) -> None:
         """What a latched rule of `symbol` may send now is sent."""
-        await self._carry_out(symbol, await self._alone(symbol, None))
+        if not self._blind.is_busy(symbol):
+            await self._carry_out(symbol, await self._alone(symbol, None))
 
-    def forget(self, watched: set[str]) -> None:
-        """Of symbols without a position nothing is remembered."""
+    def forget(self, watched: set[str], asked_at: float) -> None:
+        """Of symbols without a position nothing is remembered.
+
+        `watched` are all symbols with one, as they were asked for at `asked_at` by the loop's clock.
+        """
+        self._lookout.counted(watched, asked_at)
         self._recent = {symbol: recent for symbol, recent in self._recent.items() if symbol in watched}
         for symbol in self._locks.keys() - watched:
             if not self._locks[symbol].locked():
@@ -200,79 +178,67 @@ class Worker:
             log.warning(Event.PRICE_QUARANTINED, price=str(price.value), price_source=price.source)
         return is_admitted
 
-    async def _evaluate(self, symbol: str, price: Price, heard: float) -> None:
-        if self._outage.is_on:
-            await self._blind.on_price(symbol, price)
+    async def _evaluate(self, symbol: str, price: Price, heard: float | None = None) -> None:
+        heard = time.perf_counter() if heard is None else heard
+        if self._outage.is_on or self._blind.is_busy(symbol):
+            await self._without_database(symbol, price)
             return
         try:
+            # Behind a price that is being evaluated the next one waits: what it meets with is not known yet.
+            if not self._locks[symbol].locked() and self._lookout.passes(symbol, price):
+                EVALUATION_S.observe(time.perf_counter() - heard)
+                return
             outcome = await self._alone(symbol, price)
             EVALUATION_S.observe(time.perf_counter() - heard)
             await self._carry_out(symbol, outcome, heard)
         except Unusable as error:
             log.warning(Event.PRICE_NOT_EVALUATED, reason=str(error))
         except DATABASE_ERRORS as error:
-            log.warning(Event.PRICE_NOT_EVALUATED, reason=_first_line(error))
+            log.warning(Event.PRICE_NOT_EVALUATED, reason=first_line(error))
             if await self._outage.has_begun():
-                await self._blind.on_price(symbol, price)
+                await self._without_database(symbol, price)
+
+    # The database may come back while an exit is being sent: then nobody knows of that one yet.
+    async def _without_database(self, symbol: str, price: Price) -> None:
+        await self._blind.on_price(symbol, price)
+        try:
+            await self._outage.catch_up()
+        except DATABASE_ERRORS as error:
+            log.warning(Event.PRICE_NOT_EVALUATED, reason=first_line(error))
 
     async def _alone(self, symbol: str, price: Price | None) -> Sent | Wait | None:
-        async with self._locks[symbol], self._engine.begin() as connection:
-            tracked = await exits.locked(connection, symbol)
-            if tracked is None:
-                return None
-            return await self._decided(connection, tracked, price)
+        async with self._locks[symbol]:
+            async with self._engine.begin() as connection:
+                tracked = await exits.locked(connection, symbol)
+                if tracked is None:
+                    return None
+                tracked, outcome = await self._decided(connection, tracked, price)
+            self._lookout.stored(tracked)
+        return outcome
 
     async def _decided(
-        self, connection: AsyncConnection, tracked: Tracked, price: Price | None
-    ) -> Sent | Wait | None:
+        self, connection: AsyncConnection, stored: Tracked, price: Price | None
+    ) -> tuple[Tracked, Sent | Wait | None]:
         verdicts: tuple[Verdict, ...] = ()
-        before, tracked = tracked, self._blind.recalled(tracked)
+        tracked = self._blind.recalled(stored)
         if price is not None:
-            tracked, verdicts, decision = self._stepped(tracked, price)
+            tracked, verdicts, decision = self._lookout.step(tracked, price)
             if isinstance(decision, Exit):
-                _log_triggered(tracked, decision.verdict, price)
-        if tracked != before:
+                log_triggered(tracked, decision.verdict, price)
+        outcome = None
+        if self._policy.enabled or tracked.latched_rule == OPERATOR:
+            outcome = await self._issued(connection, tracked, verdicts)
+        if tracked != stored and not isinstance(outcome, Issued | Done):
             await exits.save(connection, tracked)
         self._blind.keep(tracked)
-        if tracked.latched_rule is None or not (self._policy.enabled or tracked.latched_rule == OPERATOR):
-            return None
-        return await self._dispatched(connection, tracked, verdicts)
+        return tracked, await self._noted(connection, tracked, outcome)
 
-    def _stepped(self, tracked: Tracked, price: Price) -> tuple[Tracked, tuple[Verdict, ...], Decision]:
-        symbol, now = tracked.symbol, _utcnow()
-        rules = self._policy.rules_of(tracked.strategy_id, symbol)
-        before = self._windows.get(symbol)
-        waiting = waiting_rules(before, now, self._policy.debounce)
-        moved, verdicts, decision = step(
-            tracked, price, rules, now, self._policy.price_max_age, waiting=waiting
-        )
-        PRICES_USED.labels(price.source).inc()
-        window = window_after(before, price, decision, now, self._policy.debounce)
-        if window is None or isinstance(decision, Exit):
-            self._windows.pop(symbol, None)
-        else:
-            self._windows[symbol] = window
-            if before is None:
-                self._end_later(symbol, window)
-            elif window.newest != before.newest:
-                DEBOUNCED.inc()
-        return moved, verdicts, decision
-
-    def _end_later(self, symbol: str, window: Window) -> None:
-        end = asyncio.create_task(self._end(symbol, window.ends_at))
-        self._ends.add(end)
-        end.add_done_callback(self._ends.discard)
-
-    async def _end(self, symbol: str, ends_at: datetime) -> None:
-        await asyncio.sleep((ends_at - _utcnow()).total_seconds())
-        window = self._windows.get(symbol)
-        if window is not None and window.ends_at == ends_at:
-            await self._evaluate(symbol, window.newest, time.perf_counter())
-
-    async def _dispatched(
+    async def _issued(
         self, connection: AsyncConnection, tracked: Tracked, verdicts: tuple[Verdict, ...]
-    ) -> Sent | Wait | None:
-        outcome = await exits.issue(
+    ) -> Issued | Wait | Done | None:
+        if tracked.latched_rule is None:
+            return None
+        return await exits.issue(
             connection,
             self._outbox,
             tracked,
@@ -281,18 +247,21 @@ class Worker:
             verdicts=verdicts,
             now=_utcnow(),
         )
+
+    async def _noted(
+        self, connection: AsyncConnection, tracked: Tracked, outcome: Issued | Wait | Done | None
+    ) -> Sent | Wait | None:
         if isinstance(outcome, Wait):
-            await self._note(connection, tracked, outcome.reason)
+            await self._notes.held(connection, tracked, outcome.reason)
             return outcome
-        self._held.pop(tracked.lifecycle_id, None)
-        if isinstance(outcome, Done):
+        if outcome is not None:
+            self._notes.released(tracked)
+        if not isinstance(outcome, Issued):
             return None
         if outcome.claim is None:
             log.warning(Event.EXIT_ALREADY_CLAIMED, signal_id=str(outcome.signal.signal_id))
             return None
-        _log_emitted(outcome.signal, outcome.issue, tracked)
-        if outcome.issue.generation > 1:
-            REISSUES.labels(outcome.issue.rule).inc()
+        log_emitted(outcome.signal, outcome.issue, tracked)
         return Sent(tracked=tracked, claim=outcome.claim)
 
     async def _carry_out(self, symbol: str, outcome: Sent | Wait | None, heard: float | None = None) -> None:
@@ -312,20 +281,22 @@ class Worker:
     # A limit is charged by what the broker took, not by what was decided.
     async def _charge(self, sent: Sent) -> None:
         try:
-            async with self._engine.begin() as connection:
+            async with self._engine.connect() as connection:
+                await connection.execution_options(isolation_level="AUTOCOMMIT")
                 await exits.confirmed(connection, sent.tracked.lifecycle_id)
         except DATABASE_ERRORS as error:
-            log.warning(Event.PRICE_NOT_EVALUATED, reason=_first_line(error))
+            log.warning(Event.PRICE_NOT_EVALUATED, reason=first_line(error))
 
     # False: what ended is closed, and what began lacks its entry price.
-    async def _apply(self, connection: AsyncConnection, view: View) -> bool:
-        tracked = await exits.locked(connection, view.symbol)
+    async def _apply(self, connection: AsyncConnection, tracked: Tracked | None, view: View) -> bool:
         lacks_entry = bool(view.size) and view.entry_price is None
         if tracked is not None:
             if is_outdated(tracked, view):
                 return True
             if continues(tracked, view) and not await _was_reopened(connection, tracked, view):
-                await exits.save(connection, resized(tracked, view))
+                shown = resized(self._blind.recalled(tracked), view)
+                await exits.save(connection, shown)
+                self._blind.keep(shown)
                 return True
             # What began at this instant is still to come: an end as late as that would refuse it.
             await self._close(connection, tracked, None if lacks_entry else view.seen_at)
@@ -333,108 +304,26 @@ class Worker:
             return False
         if view.size:
             begun = await positions.begin(connection, view)
+            self._lookout.begun(view.symbol)
             if begun is not None:
-                _log_opened(begun)
+                begun = await with_blind_exit(connection, begun)
+                self._blind.keep(begun)
+                log_opened(begun)
         return True
 
     async def _close(self, connection: AsyncConnection, tracked: Tracked, seen_at: datetime | None) -> None:
         await positions.end(connection, tracked, seen_at)
-        for kind in ALERTS.values():
-            await resolve_alert(connection, kind, f"symbol:{tracked.symbol}")
-        self._held.pop(tracked.lifecycle_id, None)
-        self._windows.pop(tracked.symbol, None)
+        await self._notes.closed(connection, tracked)
+        self._lookout.ended(tracked.symbol)
         self._blind.forget(tracked)
-        log.info(
-            Event.LIFECYCLE_CLOSED,
-            lifecycle_id=str(tracked.lifecycle_id),
-            strategy_id=tracked.strategy_id,
-            rule=tracked.latched_rule,
-        )
-
-    # Said once per change: the sweep looks every second.
-    async def _note(self, connection: AsyncConnection, tracked: Tracked, reason: Hold) -> None:
-        if self._held.get(tracked.lifecycle_id) is reason:
-            return
-        self._held[tracked.lifecycle_id] = reason
-        facts = {
-            "lifecycle_id": str(tracked.lifecycle_id),
-            "rule": tracked.latched_rule,
-            "signal_id": str(tracked.exit_signal_id),
-            "size": str(tracked.size),
-        }
-        if reason in (Hold.RATE_LIMITED, Hold.COOLING_DOWN):
-            RATE_LIMITED.labels(reason).inc()
-        if reason not in ALERTS:
-            log.info(Event.EXIT_HELD, reason=reason, **facts)
-            return
-        if reason is Hold.POSITION_VIEW_LATE:
-            VIEWS_LATE.inc()
-        log.error(_SAID[reason], reason=reason, **facts)
-        await raise_alert(
-            connection,
-            ALERTS[reason],
-            f"symbol:{tracked.symbol}",
-            f"{tracked.symbol}: {reason.meaning}",
-            severity="critical",
-            figures={**facts, "refusals": tracked.refusals},
-        )
-
-
-_SAID = {
-    Hold.POSITION_VIEW_LATE: Event.POSITION_VIEW_LATE,
-    Hold.EXITS_REFUSED_REPEATEDLY: Event.EXIT_REFUSED_AGAIN,
-    Hold.NOTHING_BOOKED: Event.EXIT_HELD,
-}
 
 
 async def _was_reopened(connection: AsyncConnection, tracked: Tracked, view: View) -> bool:
     if tracked.exit_signal_id is None:
         return False
-    return was_reopened(tracked, view, (await exits.traffic(connection, tracked.symbol)).newest_exit)
-
-
-def _log_opened(tracked: Tracked) -> None:
-    log.info(
-        Event.LIFECYCLE_OPENED,
-        lifecycle_id=str(tracked.lifecycle_id),
-        strategy_id=tracked.strategy_id,
-        side=tracked.side,
-        size=str(tracked.size),
-        entry_price=str(tracked.entry_price),
-        opened_at=tracked.opened_at.isoformat(),
-    )
-
-
-def _log_triggered(tracked: Tracked, verdict: Verdict, price: Price) -> None:
-    TRIGGERS.labels(verdict.rule).inc()
-    log.info(
-        Event.EXIT_TRIGGERED,
-        lifecycle_id=str(tracked.lifecycle_id),
-        rule=verdict.rule,
-        price=str(price.value),
-        price_source=price.source,
-        level=str(verdict.level),
-        pnl_pct=str(verdict.pnl_pct),
-    )
-
-
-def _log_emitted(signal: TradingSignal, issue: Issue, tracked: Tracked) -> None:
-    log.info(
-        Event.EXIT_EMITTED,
-        signal_id=str(signal.signal_id),
-        lifecycle_id=str(tracked.lifecycle_id),
-        strategy_id=tracked.strategy_id,
-        rule=issue.rule,
-        side=signal.signal_type,
-        amount=signal.amount,
-        size=str(issue.size),
-        generation=issue.generation,
-    )
+    traffic = (await situation(connection, tracked.symbol)).traffic
+    return was_reopened(tracked, view, traffic.newest_exit)
 
 
 def _utcnow() -> datetime:
     return datetime.now(UTC)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
