@@ -141,7 +141,6 @@ def _version_1(**provided: object) -> Router:
             _tagged(
                 "activation",
                 activation.activate,
-                activation.activate_by_name,
                 activation.roll_back,
                 activation.deactivate,
                 activation.list_activations,

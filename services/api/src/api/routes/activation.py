@@ -12,6 +12,7 @@ from faststream.rabbit import RabbitBroker
 from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
+from litestar.types.internal_types import PathParameterDefinition
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from api import audit
@@ -99,9 +100,13 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     limit: int
 
 
+def _spelled(_: object, __: object, path: list[str | PathParameterDefinition]) -> str:
+    return "ActivateModel" if path[-1] == "activate" else "ActivateModelByName"
+
+
 @post(
-    "/models/{version:str}/activate",
-    operation_id="ActivateModel",
+    ["/models/{version:str}/activate", "/models/{version:str}"],
+    operation_id=_spelled,
     summary="Activate a version",
     guards=[names_a_version],
     status_code=200,
@@ -117,28 +122,30 @@ async def activate(
     """The version's strategy trades with it from now on, in every worker; one that is active stays so.
 
     409 when its verdict does not speak for it and `force` is not set, when its files are missing or changed,
-    when it is another strategy's, or when somebody else was first.
+    when it is another strategy's, or when somebody else was first. The platform's older service spelled it
+    without `/activate`.
     """
-    return await _activate(engine, broker, settings.model_storage_path, version, data)
+    wanted = data or Activation()
 
+    async def change(connection: AsyncConnection) -> _Step:
+        found = await named(connection, version)
+        strategy_id = wanted.strategy_id or found.strategy_id
+        before = await model_registry.active_for(connection, strategy_id)
+        if before and _is_active(before, version, wanted.expected_epoch):
+            return _Step(before, before)
+        after = await model_registry.activate(
+            connection,
+            version,
+            strategy_id=strategy_id,
+            actor=wanted.actor,
+            reason=_recorded(wanted),
+            expected_epoch=wanted.expected_epoch,
+        )
+        return _Step(before, after)
 
-@post(
-    "/models/{version:str}",
-    operation_id="ActivateModelByName",
-    summary="Activate a version (older spelling)",
-    guards=[names_a_version],
-    status_code=200,
-    responses=documented(404, 409, 413),
-)
-async def activate_by_name(
-    engine: NamedDependency[AsyncEngine],
-    broker: NamedDependency[RabbitBroker],
-    settings: NamedDependency[Settings],
-    version: FromPath[str],
-    data: JSONBody[Activation | None] = None,
-) -> Activated:
-    """The same as `activate`, as the platform's older service spelled it."""
-    return await _activate(engine, broker, settings.model_storage_path, version, data)
+    return await _put_to_work(
+        engine, broker, settings.model_storage_path, change, wanted=wanted, action="activate"
+    )
 
 
 @post(
@@ -235,30 +242,6 @@ async def list_activations(
 class _Step(NamedTuple):
     before: Active | None
     after: Active
-
-
-async def _activate(
-    engine: AsyncEngine, broker: RabbitBroker, storage: Path, version: str, data: Activation | None
-) -> Activated:
-    wanted = data or Activation()
-
-    async def change(connection: AsyncConnection) -> _Step:
-        found = await named(connection, version)
-        strategy_id = wanted.strategy_id or found.strategy_id
-        before = await model_registry.active_for(connection, strategy_id)
-        if before and _is_active(before, version, wanted.expected_epoch):
-            return _Step(before, before)
-        after = await model_registry.activate(
-            connection,
-            version,
-            strategy_id=strategy_id,
-            actor=wanted.actor,
-            reason=_recorded(wanted),
-            expected_epoch=wanted.expected_epoch,
-        )
-        return _Step(before, after)
-
-    return await _put_to_work(engine, broker, storage, change, wanted=wanted, action="activate")
 
 
 async def _put_to_work(
