@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime
 from decimal import Decimal
 
+import asyncpg
 import pytest
 from tests.integration.exit_fleet import exit_fleet
 
@@ -65,6 +66,21 @@ async def test_a_stop_that_a_peer_brought_closer_fires_though_this_worker_did_no
         await peer.worker.on_price("BTCUSDT", price("100"))
         await fleet.platform.execute("UPDATE position_lifecycles SET entry_price = 103, peak_price = 103")
         await peer.worker.on_price("BTCUSDT", price("100.01"))
+
+        _, only = await fleet.signal()
+
+    assert only.metadata["exit_reason"] == "stop_loss"
+
+
+async def test_a_breach_whose_row_could_not_be_had_in_time_is_evaluated_again_without_another_price(fleet):
+    async with fleet.peer(database_statement_timeout_ms=200) as peer:
+        await fleet.updated("BTCUSDT", "0.05")
+        holder = await asyncpg.connect(fleet.database_url)
+        async with holder.transaction():
+            await holder.execute("SELECT 1 FROM position_lifecycles FOR UPDATE")
+            await peer.worker.on_price("BTCUSDT", price("97"))
+            assert await fleet.signals() == []
+        await holder.close()
 
         _, only = await fleet.signal()
 

@@ -8,7 +8,7 @@ What peers change, this worker knows after its next sweep: until then it may ove
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 
 import structlog
@@ -79,9 +79,14 @@ class Lookout:
         self._follow(symbol, before, price, decision, now)
         if seen is not known:
             self._known.keep(seen)
-            self._unstored[symbol] = price
-            self._store_later()
+            self.later(symbol, price)
         return True
+
+    def later(self, symbol: str, price: Price) -> None:
+        """`price` is evaluated on the row in the next round of storing, unless a newer one is."""
+        self._unstored[symbol] = price
+        if self._storing is None or self._storing.done():
+            self._storing = self._start(self._store())
 
     def step(self, tracked: Tracked, price: Price) -> Step:
         """`tracked` after `price`, for a row that is locked: its rules wait for the symbol's window."""
@@ -144,39 +149,36 @@ class Lookout:
         else:
             await self._evaluate(symbol, window.newest)
 
-    def _store_later(self) -> None:
-        if self._storing is None or self._storing.done():
-            self._storing = self._start(self._store())
-
     async def _store(self) -> None:
         while self._unstored:
             await asyncio.sleep(STORED_EVERY_S)
-            prices, self._unstored = self._unstored, {}
-            symbols = sorted(prices)
-            for first in range(0, len(symbols), STORED_AT_ONCE):
-                batch = symbols[first : first + STORED_AT_ONCE]
-                await self._store_batch({symbol: prices[symbol] for symbol in batch})
+            symbols = sorted(self._unstored)
+            try:
+                for first in range(0, len(symbols), STORED_AT_ONCE):
+                    await self._store_batch(symbols[first : first + STORED_AT_ONCE])
+            except DATABASE_ERRORS as error:  # what is left is stored in the next round
+                log.warning(Event.PRICE_NOT_EVALUATED, reason=first_line(error))
 
     # A row that somebody else holds is stored by them, or after the next price.
-    async def _store_batch(self, prices: dict[str, Price]) -> None:
+    async def _store_batch(self, symbols: Sequence[str]) -> None:
+        prices = {symbol: self._unstored[symbol] for symbol in symbols if symbol in self._unstored}
         now, moved, firing = _utcnow(), [], []
-        try:
-            async with self._engine.begin() as connection:
-                for row in await exits.locked_of(connection, list(prices)):
-                    seen, _, decision = self._step(self._known.recalled(row), prices[row.symbol], now)
-                    if isinstance(decision, Exit):
-                        self._known.keep(self._known.recalled(row))
-                        firing.append(row.symbol)
-                    elif seen != row:
-                        moved.append(seen)
-                if moved:
-                    await exits.save(connection, *moved)
-        except DATABASE_ERRORS as error:
-            log.warning(Event.PRICE_NOT_EVALUATED, reason=first_line(error))
-            return
+        async with self._engine.begin() as connection:
+            for row in await exits.locked_of(connection, list(prices)):
+                seen, _, decision = self._step(self._known.recalled(row), prices[row.symbol], now)
+                if isinstance(decision, Exit):
+                    self._known.keep(self._known.recalled(row))
+                    firing.append(row.symbol)
+                elif seen != row:
+                    moved.append(seen)
+            if moved:
+                await exits.save(connection, *moved)
         for tracked in moved:
             self._known.keep(self._known.recalled(tracked))
             self.stored(tracked)
+        for symbol, price in prices.items():
+            if self._unstored.get(symbol) is price:
+                del self._unstored[symbol]
         for symbol in firing:
             await self._evaluate(symbol, prices[symbol])
 

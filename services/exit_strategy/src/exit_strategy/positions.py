@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.core.exits.position import UNATTRIBUTED, Opening, Side, Tracked, View, opened
-from common.tables import orders, position_lifecycles, trading_signals, training_runs
+from common.tables import orders, position_lifecycles, signal_outbox, trading_signals, training_runs
 from common.training_runs import State
 from exit_strategy.events import Event
 
@@ -112,7 +112,8 @@ async def _ended_after(connection: AsyncConnection, view: View) -> bool:
     return newest is not None and newest > view.seen_at
 
 
-# The newest fill on the opening side: its strategy, and when.
+# The newest fill on the opening side: its strategy, and when. A fill can be quicker than the record of its
+# signal, which follows the broker's confirmation; the intent is there before it is sent, but not for ever.
 async def _opener(connection: AsyncConnection, view: View) -> tuple[str, datetime | None]:
     filled_at = func.timezone("UTC", func.coalesce(orders.c.executed_at, orders.c.updated_at))
     previous = (
@@ -121,8 +122,12 @@ async def _opener(connection: AsyncConnection, view: View) -> tuple[str, datetim
         .scalar_subquery()
     )
     rows = await connection.execute(
-        select(trading_signals.c.strategy_id, filled_at)
-        .select_from(orders.outerjoin(trading_signals, trading_signals.c.signal_id == orders.c.signal_id))
+        select(func.coalesce(signal_outbox.c.strategy_id, trading_signals.c.strategy_id), filled_at)
+        .select_from(
+            orders.outerjoin(signal_outbox, signal_outbox.c.signal_id == orders.c.signal_id).outerjoin(
+                trading_signals, trading_signals.c.signal_id == orders.c.signal_id
+            )
+        )
         .where(
             orders.c.asset == view.symbol,
             func.lower(orders.c.side) == ("buy" if Side.of(view.size) is Side.LONG else "sell"),

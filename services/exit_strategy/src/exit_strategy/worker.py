@@ -197,6 +197,8 @@ class Worker:
             log.warning(Event.PRICE_NOT_EVALUATED, reason=first_line(error))
             if await self._outage.has_begun():
                 await self._without_database(symbol, price)
+            else:
+                self._lookout.later(symbol, price)
 
     # The database may come back while an exit is being sent: then nobody knows of that one yet.
     async def _without_database(self, symbol: str, price: Price) -> None:
