@@ -177,10 +177,18 @@ async def test_a_position_manager_that_is_silent_is_an_alarm_while_positions_are
     assert "503" in silent
 
 
-async def bought(fleet, *, is_ours=True, ago=timedelta(0)):
+async def bought(fleet, *, is_ours=True, is_recorded=True, ago=timedelta(0)):
     """A filled entry of 0.05 BTC stands in `orders`."""
     signal_id = uuid4()
-    if is_ours:
+    if is_ours and not is_recorded:
+        await fleet.platform.execute(
+            "INSERT INTO signal_outbox (signal_id, kind, strategy_id, symbol, side, amount_quote, payload,"
+            " trace_id, valid_until, owner, lease_until, created_at)"
+            " VALUES ($1, 'entry', 'momentum', 'BTCUSDT', 'buy', 5, '{}', 't', now(), 'i', now(),"
+            " now() - interval '1 minute')",
+            signal_id,
+        )
+    elif is_ours:
         await fleet.platform.execute(
             "INSERT INTO trading_signals (signal_id, strategy_id, asset, side, price, timestamp)"
             " VALUES ($1, 'momentum', 'BTCUSDT', 'buy', 100, now() AT TIME ZONE 'UTC')",
@@ -194,6 +202,7 @@ async def bought(fleet, *, is_ours=True, ago=timedelta(0)):
 
 BOUGHT = {
     "all of it by us": ([{}], "0.08", "0.05"),
+    "all of it by us, and not recorded yet": ([{"is_recorded": False}], "0.08", "0.05"),
     "all of it by us, and the view is smaller": ([{}], "0.03", "0.03"),
     "a part of it by others": ([{}, {"is_ours": False}], "0.12", "0.12"),
     "all of it by others": ([{"is_ours": False}], "0.08", "0.08"),

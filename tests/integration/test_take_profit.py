@@ -208,6 +208,24 @@ async def test_a_ladder_closes_its_stage_once_and_lets_entries_pass_below_the_ne
         assert signal_of(claim).metadata["stage"] == 2
 
 
+async def test_a_position_that_nobody_here_opened_has_the_strictest_target_of_all(
+    database_url, amqp_url, tmp_path
+):
+    tables = tmp_path / "strategies.toml"
+    tables.write_text(
+        '[momentum]\ntake_profit_ladder = "2:50,5:100"\n\n[reversal]\nmodel_service_take_profit_pct = 4\n'
+    )
+    async with opened(
+        database_url, amqp_url, trading_strategies=("momentum", "reversal"), strategies_file=tables
+    ) as desk:
+        await desk.hold("1", strategy_id="unattributed")
+
+        assert await desk.see(102.0) is None
+        claim = await desk.see(102.1)
+
+        assert signal_of(claim).metadata["size"] == "1"
+
+
 async def test_halted_exits_stay_latched_until_an_operator_lets_them_go(desk):
     await desk.hold()
     async with desk.engine.begin() as connection:

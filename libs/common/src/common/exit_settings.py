@@ -1,6 +1,7 @@
 """Settings of those who close positions: the exit worker, inference where it takes a profit, and of the API
 that shows the rules in force."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated, Self
@@ -114,6 +115,20 @@ class ClosingSettings(SettingsGroup):
         return self.model_service_take_profit_pct * 5 / 3
 
 
+def ruling(settings: StrategySettings, strategy_id: str, symbol: str | None) -> Sequence[str]:
+    """The strategies whose rules a position of `strategy_id` has.
+
+    Its own; of one that is not run here, all that trade the symbol, or all there are.
+    """
+    strategies = settings.strategies()
+    if strategy_id in strategies:
+        return (strategy_id,)
+    trading = [
+        each for each in strategies if symbol is None or symbol in (settings.symbols_of(each) or (symbol,))
+    ]
+    return trading or strategies
+
+
 class ExitRuleSettings(StrategySettings, ClosingSettings):
     """When a position is closed, of every strategy and symbol."""
 
@@ -158,14 +173,9 @@ class ExitRuleSettings(StrategySettings, ClosingSettings):
 
         Without a symbol: those of positions whose symbol has no table of its own.
         """
-        if strategy_id in self.strategies():
-            return self.of_strategy(strategy_id, symbol).rules()
-        trading = [
-            each
-            for each in self.strategies()
-            if symbol is None or symbol in (self.symbols_of(each) or (symbol,))
-        ]
-        return strictest([self.of_strategy(each, symbol).rules() for each in trading or self.strategies()])
+        return strictest(
+            [self.of_strategy(each, symbol).rules() for each in ruling(self, strategy_id, symbol)]
+        )
 
     def rule_warnings(self) -> tuple[str, ...]:
         """What is configured and will never fire, one sentence each, with the table of strategies.toml."""

@@ -246,15 +246,21 @@ def _books_of() -> Select[Any]:
     opens = func.lower(orders.c.side) == bindparam("opening_side")
     bought = func.sum(orders.c.filled_quantity).filter(opens)
     sold = func.coalesce(func.sum(orders.c.filled_quantity).filter(~opens), 0)
+    # A fill can be quicker than the record of its signal; the intent is there before it is sent.
+    unknown = and_(trading_signals.c.signal_id.is_(None), signal_outbox.c.signal_id.is_(None))
     return (
         select(
             first_seen_at.label("first_seen_at"),
             flat_at.label("flat_at"),
             (bought - sold).label("left"),
             func.min(filled_at).label("first_at"),
-            func.count().filter(trading_signals.c.signal_id.is_(None)).label("foreign"),
+            func.count().filter(unknown).label("foreign"),
         )
-        .select_from(orders.outerjoin(trading_signals, trading_signals.c.signal_id == orders.c.signal_id))
+        .select_from(
+            orders.outerjoin(trading_signals, trading_signals.c.signal_id == orders.c.signal_id).outerjoin(
+                signal_outbox, signal_outbox.c.signal_id == orders.c.signal_id
+            )
+        )
         .where(
             orders.c.asset == symbol,
             orders.c.status != "dry_run",

@@ -19,10 +19,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from common import exits
 from common.core.exits.dispatch import Wait
 from common.core.exits.position import Price, Side, Tracked
+from common.core.exits.rule_sets import strictest
 from common.core.exits.rules import Rules, TakeProfit
 from common.core.exits.step import Exit, step
 from common.database import DATABASE_ERRORS
 from common.errors import first_line
+from common.exit_settings import ruling
 from common.exits import Issued
 from common.messages import FeatureVector, MarketSnapshot, TradingSignal
 from common.position_manager import Position
@@ -142,7 +144,11 @@ class TakeProfits:
         return any(rule is not None and _is_above(position, price, rule) for rule in rules)
 
     def _configured(self, strategy_id: str, symbol: str) -> TakeProfit | None:
-        return self._settings.of_strategy(strategy_id, symbol).take_profit()
+        rules = [
+            Rules(take_profit=self._settings.of_strategy(each, symbol).take_profit())
+            for each in ruling(self._settings, strategy_id, symbol)
+        ]
+        return strictest(rules).take_profit
 
 
 def _is_above(position: Position, price: Decimal, rule: TakeProfit) -> bool:
