@@ -759,9 +759,11 @@ async def test_open_positions_are_listed_and_closed_ones_when_asked_for(bench):
 
 
 async def test_skips_of_every_minute_and_worker_add_up(bench):
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=12)
+
     def skip(minute, strategy_id, symbol, reason, skips):
         return {
-            "minute": NOON + timedelta(minutes=minute),
+            "minute": hour + timedelta(minutes=minute),
             "strategy_id": strategy_id,
             "symbol": symbol,
             "reason": reason,
@@ -796,9 +798,10 @@ async def test_skips_of_every_minute_and_worker_add_up(bench):
             },
         },
         "by_reason": {"hold": 19, "open order": 1},
-        "last_reset": "2026-03-01T12:00:00Z",
+        "last_reset": f"{hour:%Y-%m-%dT%H}:00:00Z",
     }
-    assert (reversal["total_skips"], reversal["last_reset"]) == (4, "2026-03-01T12:03:00Z")
+    assert (reversal["total_skips"], reversal["last_reset"]) == (4, f"{hour:%Y-%m-%dT%H}:03:00Z")
+    assert (await bench.get("/monitoring/signals/skip-metrics", hours=11))["total_skips"] == 0
     nothing = await bench.get("/monitoring/signals/skip-metrics", strategy_id="unknown")
     assert (nothing["total_skips"], nothing["by_reason"], nothing["last_reset"]) == (0, {}, None)
 

@@ -331,7 +331,7 @@ async def test_the_key_is_read_from_a_file_and_a_wrong_one_has_its_own_exit_code
 
 
 async def test_the_installed_command_works_without_a_terminal(fleet):
-    await fleet.insert(tables.latest_outcomes, outcome(decided_at=NOW - timedelta(hours=2)))
+    await fleet.insert(tables.latest_outcomes, outcome(decided_at=datetime.now(UTC) - timedelta(hours=2)))
 
     ran = await asyncio.to_thread(
         subprocess.run,

@@ -644,6 +644,8 @@ async def test_what_is_old_goes_and_what_somebody_still_needs_stays(engine, plat
     newest_exit = await intend(engine, created_at=days(60), kind="exit")
     pending = await intend(engine, created_at=days(50), state="pending")
     recent = await intend(engine, created_at=days(29))
+    for letter_days in ((91, 91), (91, 89), (89, 89)):
+        await platform.execute(_OLD_LETTER, *map(days, letter_days))
     for table, column in (("skip_counts", "minute"), ("latest_outcomes", "decided_at")):
         for age in (91, 89):
             await platform.execute(_OLD_ROWS[table].replace("$when", column), days(age), f"S{age}USDT")
@@ -655,6 +657,8 @@ async def test_what_is_old_goes_and_what_somebody_still_needs_stays(engine, plat
     kept = {row["signal_id"] for row in await platform.rows("SELECT signal_id FROM signal_outbox")}
     assert kept == {*newest_of_a_symbol, *newest_exit, *pending, *recent}
     assert kept.isdisjoint({*gone, *expired})
+    letters = await platform.rows("SELECT collected_at FROM dead_letters")
+    assert [row["collected_at"] for row in letters] == [days(89)] * 2
     for table in _OLD_ROWS:
         assert [row["symbol"] for row in await platform.rows(f"SELECT symbol FROM {table}")] == ["S89USDT"]
 
@@ -671,6 +675,10 @@ async def test_more_than_a_batch_is_deleted_in_several(engine, platform, monkeyp
     assert await platform.rows("SELECT 1 FROM minute_bars") == []
 
 
+_OLD_LETTER = (
+    "INSERT INTO dead_letters (letter_id, queue, service, reason, body, headers, trace_id, failed_at,"
+    " collected_at) VALUES (gen_random_uuid(), 'features.live', 'inference', 'no', '', '{}', 't', $1, $2)"
+)
 _OLD_ROWS = {
     "skip_counts": "INSERT INTO skip_counts ($when, symbol, strategy_id, reason, skips)"
     " VALUES ($1, $2, 'momentum', 'hold', 1)",

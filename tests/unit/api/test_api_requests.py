@@ -5,6 +5,7 @@ import pytest
 import structlog
 from litestar import Litestar, get
 from prometheus_client import REGISTRY
+from sqlalchemy.exc import DBAPIError
 from structlog.testing import capture_logs
 
 from api import problems
@@ -81,6 +82,8 @@ async def test_a_query_that_is_not_valid_is_400_and_names_the_parameter(client, 
         b'{"force": "yes"}',
         b'{"froce": true}',
         b'{"reason": ""}',
+        b'{"reason": " \\n "}',
+        b'{"actor": " "}',
         b'{"reason": "a\\u0000b"}',
         b'{"reason": "' + b"x" * 1001 + b'"}',
         b'{"reason": ' + b"[" * 100_000,
@@ -150,6 +153,64 @@ async def test_a_database_that_is_away_is_503_and_not_named(client):
         said = is_problem(await client.get(path), 503, "unavailable")
 
         assert "127.0.0.1" not in str(said)
+
+
+class Said(Exception):
+    def __init__(self, sqlstate):
+        self.sqlstate = sqlstate
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "status"),
+    [
+        ("08006", 503),
+        ("28P01", 503),
+        ("3D000", 503),
+        ("40001", 503),
+        ("40P01", 503),
+        ("53300", 503),
+        ("55P03", 503),
+        ("57014", 503),
+        ("57P03", 503),
+        ("25006", 503),
+        ("25001", 500),
+        ("42P01", 500),
+        ("XX000", 500),
+    ],
+)
+async def test_what_may_succeed_when_it_is_asked_again_is_503_and_nothing_else(sqlstate, status):
+    async def ask() -> None:
+        raise DBAPIError("SELECT 1", {}, Said(sqlstate))
+
+    app = Litestar([get("/ask")(ask)], exception_handlers=problems.handlers())
+    async with client_of(app) as client:
+        assert (await client.get("/ask")).status_code == status
+
+
+async def test_a_client_that_leaves_within_its_request_is_no_bug_of_ours(app):
+    answered = []
+
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        answered.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/api/v1/training/trigger",
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(b"x-api-key", KEY.encode()), (b"content-type", b"application/json")],
+        "client": ("127.0.0.1", 7),
+        "app": app,
+    }
+    with capture_logs() as logged:
+        await app(scope, receive, send)
+
+    assert answered[0]["status"] == 499
+    assert [(line["event"], line["status"]) for line in logged] == [("request answered", 499)]
 
 
 async def test_health_says_what_is_away(client):

@@ -22,16 +22,25 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     """Something that was wrong, or still is while `resolved_at` is null."""
 
     alert_id: UUID
+    """The same for as long as it is open."""
     kind: str
+    """Which alert, as docs/events.md names it."""
     scope: str
     """What it is about: `fleet`, `strategy:<id>`, `symbol:<symbol>`, `version:<v>`."""
     severity: Severity
+    """critical: money or safety is at stake."""
     sentence: str
+    """What is wrong, for people."""
     figures: dict[str, Any] | None
+    """The numbers behind the sentence."""
     raised_at: datetime
+    """When it was first seen."""
     last_seen_at: datetime
+    """When it was last seen."""
     sightings: int
+    """How often it was seen."""
     resolved_at: datetime | None
+    """When it was over; null: it is open."""
 
 
 async def raise_alert(

@@ -126,11 +126,13 @@ class FileState(msgspec.Struct, frozen=True, kw_only=True):
     """One file of a version, held against what was registered."""
 
     name: str
+    """Below the directory of the version."""
     size_bytes: int | None
     """Null: it is missing."""
     sha256: str | None
     """As registered."""
     state: Literal["ok", "missing", "changed"]
+    """`changed`: its bytes are not those that were registered."""
 
 
 _decoder = msgspec.json.Decoder(Manifest)

@@ -15,7 +15,9 @@ class ModelStorage(msgspec.Struct, frozen=True, kw_only=True):
     """The model storage as this process finds it."""
 
     exists: bool
+    """It is a directory."""
     readable: bool
+    """This process may read there."""
     writable: bool
     """The trainer alone has to write there."""
     free_bytes: int | None

@@ -35,6 +35,7 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     """How one check came out."""
 
     state: Literal["ok", "failed"]
+    """Whether all was well."""
     latency_ms: float
     """How long it took, in milliseconds."""
 
@@ -45,8 +46,11 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     status: Literal["healthy", "degraded", "unhealthy"]
     """unhealthy: database or broker is away, nothing works; degraded: `problems` says what does not."""
     service: str
+    """Which service answers."""
     database_connected: bool
+    """PostgreSQL answers with the schema of this build."""
     queue_connected: bool
+    """The broker answers and knows this process's consumers."""
     problems: dict[str, str]
     """Failed checks by name, with what is wrong."""
     checks: dict[str, CheckResult]

@@ -18,9 +18,11 @@ class ProcessingDelay(msgspec.Struct, frozen=True, kw_only=True):
     """The delays of published signals, in seconds."""
 
     total_signals: int
+    """Signals that were published."""
     average_delay_seconds: float | None
     """Null: no signal was published."""
     max_delay_seconds: float | None
+    """The longest; null: no signal was published."""
     bucket_counts: dict[str, int]
     """How many signals took less than a bound but not less than the one before: `<0.05` ... `>=300`."""
     last_reset: datetime

@@ -21,8 +21,10 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     """What one replica decides with for one strategy."""
 
     replica: str
+    """Its name: host and process."""
     strategy_id: str
     state: State
+    """`lagging`: an older version decides than the active one; `unavailable`: none does."""
     version: str | None
     """The version that decides; for `lagging` the older one."""
     sha256: str | None
@@ -34,6 +36,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     problem: str | None
     """Why the active version does not decide."""
     heart_beat_at: datetime
+    """When it was last heard of."""
     is_alive: bool
     """Whether the replica was heard of within ALIVE_S."""
 

@@ -324,6 +324,7 @@ trading_state_changes = Table(
     Column("figures", JSONB),
     Column("changed_at", _TIMESTAMPTZ, nullable=False, server_default=_NOW),
     Index("trading_state_changes_changed_at_idx", text("changed_at DESC")),
+    Index("trading_state_changes_scope_idx", "scope", text("change_id DESC")),
 )
 """Every change of a trading state, by whom and why; only added to."""
 
@@ -506,6 +507,8 @@ training_runs = Table(
     Index("training_runs_strategy_idx", "strategy_id", text("requested_at DESC")),
     Index("training_runs_requested_at_idx", text("requested_at DESC")),
     Index("training_runs_updated_at_idx", text("updated_at DESC")),
+    Index("training_runs_state_idx", "state", text("requested_at DESC")),
+    Index("training_runs_finished_at_idx", "strategy_id", text("finished_at DESC")),
     Index(
         "training_runs_idempotency_key_idx",
         "idempotency_key",
@@ -634,6 +637,7 @@ dead_letters = Table(
     CheckConstraint("state IN ('open', 'replayed', 'discarded')", name="dead_letters_state_check"),
     Index("dead_letters_failed_at_idx", text("failed_at DESC")),
     Index("dead_letters_state_idx", "state", text("failed_at DESC")),
+    Index("dead_letters_queue_idx", "queue", text("failed_at DESC"), postgresql_include=["state"]),
 )
 """Messages that could not be used, as they came, taken over from the broker's queue for an operator to
 settle; `headers` are the message's own."""
@@ -650,6 +654,9 @@ operator_actions = Table(
     Column("details", JSONB),
     Column("trace_id", String(100), nullable=False),
     Index("operator_actions_acted_at_idx", text("acted_at DESC")),
+    Index("operator_actions_actor_idx", "actor", text("action_id DESC")),
+    Index("operator_actions_action_idx", "action", text("action_id DESC")),
+    Index("operator_actions_subject_idx", "subject", text("action_id DESC")),
 )
 """Every command that came over the API and took effect, in the transaction of its effect; only added to."""
 

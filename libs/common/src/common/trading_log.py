@@ -33,8 +33,11 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
     fees: Decimal
     """Quote currency."""
     executed_at: datetime
+    """When the exchange filled it."""
     signal_price: Decimal
+    """Quote currency; what the signal was decided at."""
     signal_timestamp: datetime
+    """When the signal was decided."""
     performance: dict[str, Any]
     """`realized_pnl` and the figures behind it; null where nothing was closed."""
 

@@ -19,6 +19,7 @@ class ScopeState(msgspec.Struct, frozen=True, kw_only=True):
     scope: str
     """`fleet`, `exits` or `strategy:<id>`."""
     state: TradingState
+    """ACTIVE, REDUCING (only what reduces a position) or HALTED."""
     actor: str
     reason: str
     changed_at: datetime
@@ -28,6 +29,7 @@ class StateChange(ScopeState, frozen=True, kw_only=True):
     """One entry of the history of trading states."""
 
     change_id: int
+    """Rises with time."""
     figures: dict[str, Any] | None
     """What an automatic trip saw; null: an operator's change."""
 

@@ -39,6 +39,9 @@ _INDEXES: dict[str, tuple[str, list[Any]]] = {
     "position_lifecycles_symbol_idx": ("position_lifecycles", ["symbol", sa.text("opened_at DESC")]),
     "position_lifecycles_strategy_idx": ("position_lifecycles", ["strategy_id", sa.text("opened_at DESC")]),
     "training_runs_updated_at_idx": ("training_runs", [sa.text("updated_at DESC")]),
+    "training_runs_state_idx": ("training_runs", ["state", sa.text("requested_at DESC")]),
+    "training_runs_finished_at_idx": ("training_runs", ["strategy_id", sa.text("finished_at DESC")]),
+    "trading_state_changes_scope_idx": ("trading_state_changes", ["scope", sa.text("change_id DESC")]),
     "activations_activated_at_idx": ("activations", [sa.text("activated_at DESC")]),
     "alerts_resolved_at_idx": ("alerts", ["resolved_at"]),
 }
@@ -73,6 +76,12 @@ def upgrade() -> None:
     )
     op.create_index("dead_letters_failed_at_idx", "dead_letters", [sa.text("failed_at DESC")])
     op.create_index("dead_letters_state_idx", "dead_letters", ["state", sa.text("failed_at DESC")])
+    op.create_index(
+        "dead_letters_queue_idx",
+        "dead_letters",
+        ["queue", sa.text("failed_at DESC")],
+        postgresql_include=["state"],
+    )
     op.create_table(
         "operator_actions",
         sa.Column("action_id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
@@ -85,6 +94,9 @@ def upgrade() -> None:
         sa.Column("trace_id", sa.String(100), nullable=False),
     )
     op.create_index("operator_actions_acted_at_idx", "operator_actions", [sa.text("acted_at DESC")])
+    for column in ("actor", "action", "subject"):
+        name = f"operator_actions_{column}_idx"
+        op.create_index(name, "operator_actions", [column, sa.text("action_id DESC")])
     op.add_column("training_runs", sa.Column("idempotency_key", sa.String(100)))
     op.add_column(
         "training_runs",

@@ -1,6 +1,7 @@
 """The OpenAPI document: what routes and structs say of themselves, and what holds for all of them.
 
-Docstrings become descriptions, also those under the fields of structs; every struct carries an example. The
+Docstrings become descriptions, also those under the fields of structs; a field that has none means what its
+name means everywhere (api.core.fields). Every struct carries an example. The
 document is kept in tests/contract/openapi.json, so that a change of what clients see is seen.
 """
 
@@ -21,6 +22,7 @@ from litestar.openapi.spec import Components, SecurityScheme, Tag
 
 from api import auth, problems
 from api.core.examples import example
+from api.core.fields import MEANINGS
 
 SECURITY = "ApiKey"
 PATH = "/api/v1/schema/openapi.json"
@@ -117,6 +119,9 @@ def _complete(method: str, operation: dict[str, Any], components: dict[str, Any]
         for media_type, content in said.get("content", {}).items():
             if media_type == problems.MEDIA_TYPE:
                 said["content"] = {media_type: {**content, "example": _problem(int(status))}}
+    for parameter in operation.get("parameters", ()):
+        if meaning := MEANINGS.get(parameter["name"]):
+            parameter.setdefault("description", meaning)
     for content in operation.get("requestBody", {}).get("content", {}).values():
         content["example"] = example(content["schema"], components)
 
@@ -136,6 +141,9 @@ def _describe(name: str, schema: dict[str, Any]) -> None:
         if issubclass(parent, msgspec.Struct) and parent is not msgspec.Struct:
             for field, text in _field_docstrings(parent).items():
                 schema["properties"].get(field, {}).setdefault("description", text)
+    for field, said in schema.get("properties", {}).items():
+        if field in MEANINGS:
+            said.setdefault("description", MEANINGS[field])
 
 
 # Components bear the class's name, behind as much of its module as tells it from others of that name.

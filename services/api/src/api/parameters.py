@@ -9,6 +9,8 @@ from litestar.params import PathParameter, QueryParameter
 
 STORABLE = r"^[^\x00]+$"
 """PostgreSQL stores no NUL."""
+SAID = r"^[^\x00]*[^\x00\s][^\x00]*$"
+"""Storable, and not blank: a space is no reason."""
 SYMBOL = r"^[A-Z0-9]{4,20}$"
 """What a symbol looks like."""
 ACTOR = "api"
@@ -25,8 +27,8 @@ Limit = Annotated[int, QueryParameter(ge=1, le=1000, description="Rows at most."
 Offset = Annotated[int, QueryParameter(ge=0, le=1_000_000_000, description="Rows to skip.")]
 
 StrategyId = Annotated[str, msgspec.Meta(min_length=1, max_length=100, pattern=STORABLE)]
-Actor = Annotated[str, msgspec.Meta(min_length=1, max_length=100, pattern=STORABLE)]
-Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=1000, pattern=STORABLE)]
+Actor = Annotated[str, msgspec.Meta(min_length=1, max_length=100, pattern=SAID)]
+Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=1000, pattern=SAID)]
 
 
 async def only_known_parameters(connection: ASGIConnection[Any, Any, Any, Any], _: object) -> None:

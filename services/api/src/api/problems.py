@@ -10,7 +10,15 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.response.base import ASGIResponse
-from litestar.types import ASGIApp, ExceptionHandlersMap, Message, Receive, Scope, Send
+from litestar.types import (
+    ASGIApp,
+    ExceptionHandlersMap,
+    Message,
+    Receive,
+    ReceiveMessage,
+    Scope,
+    Send,
+)
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -52,30 +60,47 @@ MEANINGS: Mapping[int, str] = {
 }
 """What a status means wherever it is documented."""
 
+CLIENT_LEFT = 499
+"""Status, in log and metrics alone, of a request whose client left before there was an answer."""
+
 _FAILED = "the request failed; the log says why, under the trace id"
-_NOT_ANSWERING = ("08", "53", "57")
-"""Classes of SQLSTATE: no connection, no resources, cancelled by an operator or a time-out."""
+_NOT_ANSWERING = ("08", "28", "3D", "40", "53", "55", "57")
+"""Classes of SQLSTATE after which the same request may succeed: no connection, no login, no such database,
+lost to another transaction, no resources, not ready, cancelled by an operator or a time-out."""
+_READ_ONLY = "25006"
+"""SQLSTATE of a write to a server that only reads: a standby, before somebody promotes it."""
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that is wrong with a request."""
 
     field: str
+    """The parameter, or where in the body."""
     message: str
+    """What it has to be."""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """What every error answers."""
 
     type: str = "about:blank"
+    """`about:blank`: the status says the kind."""
     title: str
+    """The status' name."""
     status: int
+    """The HTTP status."""
     detail: str
+    """What is wrong with this request, for people."""
     code: str
     """For programs; stays the same when the words change."""
     trace_id: str | msgspec.UnsetType = msgspec.UNSET
     """Finds the request in the logs; a 401 has it in X-Trace-ID alone, so that all of them are equal."""
     errors: list[Fault] | msgspec.UnsetType = msgspec.UNSET
+    """Every parameter or field that is wrong; absent where none is to blame."""
+
+
+class ClientLeft(Exception):
+    """The client hung up before its request was whole: there is nobody to answer."""
 
 
 class Refused(HTTPException):
@@ -122,13 +147,19 @@ def guarded(app: ASGIApp) -> ASGIApp:
     async def caught(scope: Scope, receive: Receive, send: Send) -> None:
         begun = False
 
+        async def receive_whole() -> ReceiveMessage:
+            message = await receive()
+            if message["type"] == "http.disconnect" and not begun:
+                raise ClientLeft
+            return message
+
         async def send_seen(message: Message) -> None:
             nonlocal begun
             begun = True
             await send(message)
 
         try:
-            await app(scope, receive, send_seen)
+            await app(scope, receive_whole, send_seen)
         except Exception as error:
             _log_failure(scope, error)
             if begun:
@@ -142,6 +173,7 @@ def handlers() -> ExceptionHandlersMap:
     """What becomes of each class of error."""
     return {
         HTTPException: _refused,
+        ClientLeft: lambda _, __: Response(None, status_code=CLIENT_LEFT),
         NotFound: _answering(404),
         Conflict: _answering(409),
         Unusable: _answering(422),
@@ -186,7 +218,8 @@ def _database_failed(request: Request[Any, Any, Any], error: Exception) -> Respo
 def _is_outage(error: Exception) -> bool:
     if isinstance(error, DBAPIError):
         sqlstate = getattr(error.orig, "sqlstate", None) or ""
-        return error.connection_invalidated or sqlstate[:2] in _NOT_ANSWERING
+        is_away = sqlstate[:2] in _NOT_ANSWERING or sqlstate == _READ_ONLY
+        return error.connection_invalidated or is_away
     # SQLAlchemy hands on what asyncpg raises while it connects as it is.
     return isinstance(error, (PoolTimeout, OSError))
 

@@ -13,11 +13,10 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from api import metrics
 from api.auth import address
 from api.events import Event
+from api.problems import CLIENT_LEFT
 
 log = structlog.get_logger(__name__)
 
-CLIENT_LEFT = 499
-"""Status of a request whose client left before there was an answer."""
 NO_ROUTE = "none"
 """Route of a request that was refused before any route, or that none answers."""
 

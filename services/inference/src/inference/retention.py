@@ -2,7 +2,7 @@
 
 In bounded batches, each its own transaction, by one replica at a time. A pending intent is never deleted,
 nor the newest intent of a symbol and kind: whoever asks for the last signal of a symbol finds it, however
-long ago that was. trading_signals, alerts and the history of states and modes are kept.
+long ago that was. trading_signals, alerts, operators' actions and the history of states and modes are kept.
 """
 
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Table, and_, delete, func, literal_column,
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from common.tables import (
+    dead_letters,
     latest_outcomes,
     live_sums,
     minute_bars,
@@ -46,6 +47,11 @@ class Retention:
             live_sums: live_sums.c.hour < func.now() - monitoring,
             warmup_slots: warmup_slots.c.slot < func.now() - monitoring,
             latest_outcomes: latest_outcomes.c.decided_at < func.now() - monitoring,
+            # Settled or not; one that waited long in the broker has its time here all the same.
+            dead_letters: and_(
+                dead_letters.c.failed_at < func.now() - monitoring,
+                dead_letters.c.collected_at < func.now() - monitoring,
+            ),
         }
 
     async def sweep(self) -> None:

@@ -122,7 +122,7 @@ class Settings(
     signal_outbox_keep_days: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 30.0
     """Intents that were published or expired are deleted once older, in days."""
     monitoring_keep_days: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 90.0
-    """Skip counts, bars, live sums, warm-up slots and latest outcomes are deleted once older, in days."""
+    """Days that skip counts, bars, live sums, warm-up slots, latest outcomes and dead letters are kept."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

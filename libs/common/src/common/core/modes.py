@@ -15,9 +15,11 @@ class ModeChange(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
     """Of the activation that brought it; 0: no activation yet, the strategy was new."""
     mode: Mode
+    """From then on."""
     version: str | None
     """The version that was activated; null: warm-up."""
     reason: str
+    """What brought it."""
     figures: dict[str, Any]
     """The former mode: how long it held, and how many entries it signalled."""
     changed_at: datetime

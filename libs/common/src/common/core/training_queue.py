@@ -22,9 +22,13 @@ class TrainingFigures(msgspec.Struct, frozen=True, kw_only=True):
     total_runs: int
     """Those that ended."""
     succeeded: int
+    """A version came of them."""
     rejected: int
+    """What came of them was no version to keep."""
     failed: int
+    """They broke off."""
     cancelled: int
+    """Somebody called them off."""
     recovered: int
     """How often a run was taken over from a trainer that went silent."""
     success_rate: float | None
@@ -32,9 +36,11 @@ class TrainingFigures(msgspec.Struct, frozen=True, kw_only=True):
     average_duration_seconds: float | None
     """From the first step to the end of those that succeeded; null: none did."""
     max_duration_seconds: float | None
+    """The longest of these."""
     average_wait_seconds: float | None
     """From the request to the first step; null: none got so far."""
     max_wait_seconds: float | None
+    """The longest of these."""
     max_queue_depth: int
     """Most runs that waited for their first step at one instant."""
 

@@ -7,6 +7,7 @@ Of every function the caller owns the transaction.
 from common.model_registry.epochs import (
     Activation,
     Active,
+    Moved,
     activate,
     activations,
     active_for,
@@ -49,6 +50,7 @@ __all__ = [
     "Metric",
     "MetricType",
     "ModelVersion",
+    "Moved",
     "NewMetric",
     "NewVersion",
     "Sort",

@@ -21,6 +21,10 @@ from common.tables import activations as activation_rows
 from common.tables import model_versions
 
 
+class Moved(Conflict):
+    """Somebody else changed what the strategy trades with: look how it stands, then ask again."""
+
+
 class Active(msgspec.Struct, frozen=True, kw_only=True):
     """What a strategy trades with since `activated_at`; version None: nothing, it warms up."""
 
@@ -55,8 +59,8 @@ async def activate(
     """`version` is the one that `strategy_id` trades with, from the commit on.
 
     Raises NotFound for an unknown version. Raises Conflict for one of another strategy, without an artifact
-    hash or whose files are not kept any more, and where the strategy's epoch is not `expected_epoch` (0:
-    never activated) or moved meanwhile.
+    hash or whose files are not kept any more. Raises Moved, with nothing written, where the strategy's epoch
+    is not `expected_epoch` (0: never activated) or moved meanwhile.
     """
     found = await find(connection, version)
     if found is None:
@@ -190,7 +194,7 @@ async def _begin_epoch(
     current = await active_for(connection, strategy_id)
     epoch = current.epoch if current else 0
     if expected_epoch is not None and expected_epoch != epoch:
-        raise Conflict(f"strategy {strategy_id} stands at epoch {epoch}, not {expected_epoch}")
+        raise Moved(f"strategy {strategy_id} stands at epoch {epoch}, not {expected_epoch}")
     # The primary key is the lock: who comes second waits here for the first one's commit, and then conflicts.
     inserted = await connection.execute(
         insert(activation_rows)
@@ -207,7 +211,7 @@ async def _begin_epoch(
     )
     row = inserted.mappings().first()
     if row is None:
-        raise Conflict(f"strategy {strategy_id} was changed by somebody else at the same time")
+        raise Moved(f"strategy {strategy_id} was changed by somebody else at the same time")
     await connection.execute(
         _mirrored(is_active=False).where(of_strategy(strategy_id), model_versions.c.is_active)
     )

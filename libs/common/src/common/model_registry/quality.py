@@ -67,9 +67,13 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
     metric_name: str
     metric_value: float
     metric_type: str
+    """classification, regression or trading_performance."""
     evaluated_at: datetime
+    """When it was found."""
     evaluation_dataset_size: int | None
+    """Rows behind it; null: not told."""
     metadata: dict[str, Any] | None
+    """The split and what belongs to the figure."""
 
 
 async def add_metrics(connection: AsyncConnection, version: str, metrics: Sequence[NewMetric]) -> None:

@@ -79,7 +79,9 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     model_type: str
     strategy_id: str
     trained_at: datetime
+    """When its training ended."""
     training_duration_seconds: int | None
+    """From the first step to the registration."""
     training_dataset_size: int | None
     """Rows of train."""
     training_config: dict[str, Any] | None
@@ -87,6 +89,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     is_active: bool
     """Its strategy trades with it."""
     is_warmup_mode: bool
+    """A mark of the platform's older service; false on versions of ours."""
     created_at: datetime
     updated_at: datetime
     verdict: Verdict | None

@@ -22,6 +22,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     data: list[dict[str, Any]]
     """Its traces."""
     layout: dict[str, Any]
+    """Axes, titles and colours."""
 
 
 class Bar(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,7 +19,7 @@ export function skips({ api }) {
     controls: (read) => select('Back', SPANS, hours, (value) => { hours = value; read(); }, 'skips-hours'),
     async read() {
       const [drawn, sums, latest] = await Promise.all([
-        figure(api, 'skips', { hours }), api.get('/monitoring/signals/skip-metrics'), api.get('/monitoring/outcomes'),
+        figure(api, 'skips', { hours }), api.get('/monitoring/signals/skip-metrics', { hours }), api.get('/monitoring/outcomes'),
       ]);
       return { drawn, sums, latest: latest.items };
     },

@@ -17,6 +17,7 @@ class ReliabilityBin(msgspec.Struct, frozen=True, kw_only=True):
     observed: float
     """Share of the answers that were right."""
     rows: int
+    """How many there are."""
 
 
 class Confusion(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,9 +33,11 @@ class SplitCalibration(msgspec.Struct, frozen=True, kw_only=True):
     """The answers on one split."""
 
     split: str
+    """validation, test or live."""
     bins: list[ReliabilityBin]
     """The lowest confidence first; bins without rows are left out."""
     confusion: Confusion
+    """What came by what was named."""
     reason: str | None
     """Why something is empty."""
 

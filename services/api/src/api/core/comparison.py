@@ -62,7 +62,9 @@ class ComparedMetric(msgspec.Struct, frozen=True, kw_only=True):
     metric_name: str
     dataset_split: str | None
     left: float | None
+    """The first version's."""
     right: float | None
+    """The second version's."""
     difference: float | None
     """Right minus left."""
     better: Better | None

@@ -26,7 +26,9 @@ class RuleInForce(msgspec.Struct, frozen=True, kw_only=True):
     """One rule: whether it is evaluated, and with which figures."""
 
     name: str
+    """As verdicts and exits name it."""
     enabled: bool
+    """Off: it never fires."""
     priority: int
     """Of the rules that fire the highest wins."""
     is_paced: bool

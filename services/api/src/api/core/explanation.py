@@ -14,6 +14,7 @@ class Amounts(msgspec.Struct, frozen=True, kw_only=True):
     requested: float | None
     """What the model or the warm-up asked for."""
     sent: float | None
+    """What the Order Manager was told."""
     cut_by: list[str]
     """Gates that took something."""
 
@@ -22,7 +23,9 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     """What one gate saw when it let the signal through."""
 
     gate: str
+    """Its name."""
     facts: dict[str, Any]
+    """Its figures."""
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     """A stretch of time."""
 
     start: datetime
+    """Inclusive."""
     end: datetime
     """Exclusive."""
 
@@ -22,8 +23,11 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True):
     """The Feature Service's."""
     symbol: str | None
     train_period: Span | None
+    """What it was fitted on."""
     validation_period: Span | None
+    """What chose its rounds and threshold."""
     test_period: Span | None
+    """What it was judged by."""
     parameters: dict[str, Any]
     """Of the estimator."""
     parent_version: str | None
@@ -33,6 +37,7 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True):
     trigger: str | None
     """What asked for the training: bootstrap, manual, schedule or degradation."""
     requested_by: str | None
+    """Who asked for it."""
     trace_id: str | None
     """Of the training."""
 

@@ -33,6 +33,7 @@ class SplitFigures(msgspec.Struct, frozen=True, kw_only=True):
     lift_lower: float | None
     """Lower end of its 95 % interval."""
     lift_upper: float | None
+    """Upper end of that interval."""
 
 
 class ActiveModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,10 +50,15 @@ class ModelPerformance(msgspec.Struct, frozen=True, kw_only=True):
     """All versions counted, and those that trade."""
 
     active_models_count: int
+    """Versions that a strategy trades with."""
     total_models_count: int
+    """Versions that are registered."""
     models_by_strategy: dict[str, int]
+    """Registered versions of each strategy."""
     models_by_type: dict[str, int]
+    """Registered versions of each type."""
     active: list[ActiveModel]
+    """Those that trade."""
 
 
 def model_performance(

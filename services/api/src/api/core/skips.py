@@ -22,8 +22,10 @@ class AssetSkips(msgspec.Struct, frozen=True, kw_only=True):
 
     strategy_id: str
     asset: str
+    """The symbol."""
     total_skips: int
     by_reason: dict[str, int]
+    """How often for each reason."""
 
 
 def by_reason(counts: Iterable[SkipCount]) -> dict[str, int]:

@@ -24,13 +24,20 @@ class TrainingRun(msgspec.Struct, frozen=True, kw_only=True):
     strategy_id: str
     symbol: str
     trigger: str
+    """What asked for it: bootstrap, manual, schedule or degradation."""
     priority: str
+    """CRITICAL, HIGH or NORMAL."""
     state: str
+    """requested, building (its dataset), ready, running, succeeded, rejected, failed or cancelled."""
     requested_at: datetime
     requested_by: str
+    """Who asked for it."""
     started_at: datetime | None
+    """When a trainer first took it; null: none has."""
     finished_at: datetime | None
+    """Null: it has not ended."""
     dataset_id: UUID | None
+    """The Feature Service's; null: it is not ordered yet."""
     dataset_only: bool
     """It ends with its dataset; nothing is trained."""
     attempts: int
@@ -40,12 +47,17 @@ class TrainingRun(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None
     """Why it ended as it did, or what it waits for."""
     figures: dict[str, Any] | None
+    """What came of it; null: nothing yet."""
     progress: dict[str, Any] | None
+    """How far the step is that it is in; null: it is in none."""
     version: str | None
     """The version that came of it."""
     cancel_requested_at: datetime | None
+    """Null: nobody called it off."""
     cancel_actor: str | None
+    """Who called it off."""
     cancel_reason: str | None
+    """Why, in the words of who called it off."""
     trace_id: str
 
 
@@ -54,6 +66,7 @@ class StrategyTraining(msgspec.Struct, frozen=True, kw_only=True):
 
     strategy_id: str
     is_training: bool
+    """One of its runs is fitting a model."""
     last_training: TrainingRun | None
     """Its run that ended last, however it ended."""
     next_scheduled_training: datetime | None
@@ -66,6 +79,7 @@ class TrainingStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What `GET /training/status` answers."""
 
     is_training: bool
+    """A run is fitting a model."""
     current_training: TrainingRun | None
     """The run that is fitting a model; of several the one that started first."""
     last_training: TrainingRun | None
@@ -77,9 +91,13 @@ class TrainingStatus(msgspec.Struct, frozen=True, kw_only=True):
     queue_wait_time_seconds: float | None
     """How long the next of them has waited; null: none waits."""
     next_queued_training_strategy_id: str | None
+    """Whose run comes next; null: none waits."""
     pending_dataset_builds: int
+    """Runs whose dataset is being built."""
     metrics: TrainingFigures
+    """How the runs went that there have been."""
     strategies: list[StrategyTraining]
+    """Every strategy that is traded."""
 
 
 class ScheduledTraining(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,7 +17,9 @@ class OperatorAction(msgspec.Struct, frozen=True, kw_only=True):
     """One command that took effect."""
 
     action_id: int
+    """Rises with time; older actions have smaller ones."""
     acted_at: datetime
+    """When it took effect."""
     actor: str
     action: str
     """What was done, in the imperative: `activate`, `cancel_training`."""
@@ -25,6 +27,7 @@ class OperatorAction(msgspec.Struct, frozen=True, kw_only=True):
     """To what, with its kind: `version:v7`, `strategy:momentum`."""
     reason: str | None
     details: dict[str, Any] | None
+    """What else is worth knowing, by the kind of action."""
     trace_id: str
     """Of the request."""
 

@@ -27,15 +27,24 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     service: str
     """Who could not use it."""
     reason: str
+    """Why it could not be used."""
     size_bytes: int
+    """Of its body."""
     content_type: str | None
+    """The message's own; null: it had none."""
     message_id: str | None
+    """The message's own; null: it had none."""
     trace_id: str
     failed_at: datetime
+    """When the service gave it up."""
     collected_at: datetime
+    """When it was taken over from the broker."""
     state: LetterState
+    """`open` until an operator replays or discards it."""
     settled_at: datetime | None
+    """Null: it is open."""
     settled_by: str | None
+    """Who replayed or discarded it; null: it is open."""
     settled_reason: str | None
 
 

@@ -73,12 +73,15 @@ async def first_result(
 ) -> datetime | None:
     """When the first fill since then was executed; None: there was none."""
     events = execution_events.c
+    # By strategy first: else PostgreSQL looks for a strategy's first fill among those of all.
+    order = [events.executed_at] if strategy_id is None else [events.strategy_id.desc(), events.executed_at]
     found = await connection.execute(
-        select(func.timezone("UTC", func.min(events.executed_at))).where(
-            events.executed_at >= naive_utc(since), *equal((events.strategy_id, strategy_id))
-        )
+        select(func.timezone("UTC", events.executed_at))
+        .where(events.executed_at >= naive_utc(since), *equal((events.strategy_id, strategy_id)))
+        .order_by(*order)
+        .limit(1)
     )
-    first: datetime | None = found.scalar_one()
+    first: datetime | None = found.scalar_one_or_none()
     return first
 
 

@@ -22,13 +22,16 @@ class LatestOutcome(msgspec.Struct, frozen=True, kw_only=True):
     strategy_id: str
     symbol: str
     feature_timestamp: datetime
+    """Of the vector."""
     decided_at: datetime
     outcome: Literal["signal", "skip"]
+    """What became of it."""
     reason: str | None
     """Null: a signal."""
     facts: dict[str, Any] | None
     """The figures of the gate that said no, or of the signal."""
     signal_id: UUID | None
+    """Null: a skip."""
     version: str | None
     """Null: warm-up, or no model had a part in it."""
     replica: str
@@ -39,18 +42,23 @@ class MinuteBar(msgspec.Struct, frozen=True, kw_only=True):
     """The price that the fleet saw in a minute, quote currency."""
 
     minute: datetime
+    """Its begin."""
     open: Decimal
+    """The first price."""
     high: Decimal
+    """The highest."""
     low: Decimal
+    """The lowest."""
     close: Decimal
+    """The last price."""
     vectors: int
     """How many vectors showed it."""
 
 
 async def skips(
-    connection: AsyncConnection, *, symbol: str | None, strategy_id: str | None
+    connection: AsyncConnection, since: datetime, *, symbol: str | None, strategy_id: str | None
 ) -> list[SkipCount]:
-    """Skips per strategy, symbol and reason, over all minutes that are kept."""
+    """Skips per strategy, symbol and reason, of the minutes from `since` on."""
     counted = skip_counts.c
     rows = await connection.execute(
         select(
@@ -60,7 +68,7 @@ async def skips(
             cast(func.sum(counted.skips), BigInteger).label("skips"),
             func.min(counted.minute).label("since"),
         )
-        .where(*equal((counted.symbol, symbol), (counted.strategy_id, strategy_id)))
+        .where(counted.minute >= since, *equal((counted.symbol, symbol), (counted.strategy_id, strategy_id)))
         .group_by(counted.strategy_id, counted.symbol, counted.reason)
     )
     return [msgspec.convert(row, SkipCount) for row in rows.mappings()]

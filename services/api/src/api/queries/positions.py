@@ -27,6 +27,7 @@ class Lifecycle(msgspec.Struct, frozen=True, kw_only=True):
     strategy_id: str
     """Whose filled entry opened it; `unattributed`: nobody's of ours."""
     opened_at: datetime
+    """When it was opened."""
     entry_price: Decimal
     """Quote currency."""
     size: Decimal
@@ -46,14 +47,19 @@ class Lifecycle(msgspec.Struct, frozen=True, kw_only=True):
     latched_rule: str | None
     """The exit rule that fired."""
     latched_at: datetime | None
+    """When it fired."""
     exit_signal_id: UUID | None
+    """The exit that is under way; null: none is."""
     last_exit_at: datetime | None
     """When the broker confirmed the newest exit."""
     refusals: int
     """Exits in a row that came to nothing."""
     newest_event_at: datetime
+    """Of the newest update from the Position Manager."""
     last_price: Decimal | None
+    """The price that it was last held against."""
     last_evaluated_at: datetime | None
+    """When that was."""
     coverage_seconds: float | None
     """How long ago a price was last held against its rules, in seconds; null: never, or it is closed."""
     price_source: str | None
@@ -67,8 +73,11 @@ class Lifecycle(msgspec.Struct, frozen=True, kw_only=True):
     close_requested_at: datetime | None
     """When an operator asked for its close."""
     close_actor: str | None
+    """Who asked."""
     close_reason: str | None
+    """Why, in the words of who asked."""
     closed_at: datetime | None
+    """Null: it is open."""
 
 
 async def lifecycles(

@@ -56,6 +56,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     """What the outbox holds of a signal: how its publishing went."""
 
     state: Literal["pending", "published", "expired"]
+    """`pending` until the broker confirmed it or it was too late."""
     attempts: int
     """How often somebody else took it over from a worker that went silent."""
     created_at: datetime
@@ -71,19 +72,27 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """An order that the Order Manager made of a signal."""
 
     order_id: str
+    """The Order Manager's."""
     side: str
+    """As the Order Manager spells it."""
     order_type: str
+    """As the Order Manager spells it."""
     status: str
+    """The Order Manager's word for where it stands."""
     quantity: Decimal
     """Base currency."""
     price: Decimal | None
     """Quote currency; null: at the market."""
     filled_quantity: Decimal
+    """Base currency."""
     average_price: Decimal | None
+    """Of what was filled, quote currency; null: nothing was."""
     fees: Decimal | None
     """Quote currency."""
     rejection_reason: str | None
+    """Null: it was not rejected."""
     is_dry_run: bool
+    """Nothing reached an exchange."""
     created_at: datetime
     updated_at: datetime
     executed_at: datetime | None

@@ -19,6 +19,7 @@ class VersionActivation(msgspec.Struct, frozen=True, kw_only=True):
     """One time that a version became the one to trade with."""
 
     epoch: int
+    """Of the strategy's history."""
     activated_at: datetime
     actor: str
     reason: str

@@ -26,7 +26,7 @@ from api.settings import Settings
 from common import artifacts, bus, model_registry, topology, tracing
 from common.core.trading_state import trading_state
 from common.errors import Conflict, NotFound, Unusable
-from common.model_registry import Active, ModelVersion, Version
+from common.model_registry import Active, ModelVersion, Moved, Version
 from common.trading_states import stored_states
 
 log = structlog.get_logger(__name__)
@@ -86,6 +86,7 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     """Who made which version the one to trade with, when and why."""
 
     epoch: int
+    """Rises with each change of the strategy."""
     version: str | None
     """Null: it was taken away, the strategy warmed up."""
     actor: str
@@ -133,14 +134,22 @@ async def activate(
         before = await model_registry.active_for(connection, strategy_id)
         if before and _is_active(before, version, wanted.expected_epoch):
             return _Step(before, before)
-        after = await model_registry.activate(
-            connection,
-            version,
-            strategy_id=strategy_id,
-            actor=wanted.actor,
-            reason=_recorded(wanted),
-            expected_epoch=wanted.expected_epoch,
-        )
+        since = before.epoch if before else 0
+        try:
+            after = await model_registry.activate(
+                connection,
+                version,
+                strategy_id=strategy_id,
+                actor=wanted.actor,
+                reason=_recorded(wanted),
+                expected_epoch=since if wanted.expected_epoch is None else wanted.expected_epoch,
+            )
+        except Moved:
+            # Whoever was first may have done the same: sent twice at once, it changes one thing.
+            active = await model_registry.active_for(connection, strategy_id)
+            if active is None or not _is_active(active, version, wanted.expected_epoch):
+                raise
+            return _Step(active, active)
         return _Step(before, after)
 
     return await _put_to_work(

@@ -31,6 +31,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     versions: list[Version]
     """Left and right."""
     metrics: list[ComparedMetric]
+    """Every figure that one of the two has."""
     same_dataset: bool
     """False: the figures are of different rows, so a small difference says nothing."""
     verdicts: list[VersionVerdict]

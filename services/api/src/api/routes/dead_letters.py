@@ -50,7 +50,9 @@ class ReplayObjection(msgspec.Struct, frozen=True, kw_only=True):
     """Why a letter cannot be replayed."""
 
     code: str
+    """As a replay would answer it."""
     sentence: str
+    """The same for people."""
 
 
 class WholeLetter(DeadLetter, frozen=True, kw_only=True):

@@ -25,7 +25,9 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """One decision."""
 
     at: datetime
+    """When it was made."""
     kind: Literal["signal", "skip", "exit"]
+    """`exit`: an exit rule sent it."""
     strategy_id: str
     symbol: str
     side: Side | None
@@ -33,6 +35,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None
     """Of a skip the gate's, of an exit the rule; null: a signal."""
     signal_id: UUID | None
+    """Null: a skip."""
     version: str | None
     """What decided; null: the warm-up, an exit rule, or no model had a part in it."""
     facts: dict[str, Any]

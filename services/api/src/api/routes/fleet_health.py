@@ -21,6 +21,7 @@ class Check(CheckResult, frozen=True, kw_only=True):
     """One check of the API."""
 
     name: str
+    """database, queue, model_storage."""
     message: str | None
     """What is wrong; null: nothing."""
 
@@ -38,14 +39,21 @@ class HealthDetails(msgspec.Struct, frozen=True, kw_only=True):
     status: Literal["healthy", "degraded", "unhealthy"]
     """As `/health` says it of the API."""
     service: str
+    """Which service answers."""
     database_connected: bool
+    """PostgreSQL answers with the schema of this build."""
     queue_connected: bool
+    """The broker answers."""
     checks: list[Check]
+    """Every check that `/health` makes."""
     model_storage: Storage
+    """Where the versions lie."""
     replicas: Replicas | None
     """Null, as the two counts below: the database does not answer."""
     open_alerts: int | None
+    """Alerts that are not over."""
     dead_letters_open: int | None
+    """Dead letters that nobody has settled."""
 
 
 @get(

@@ -21,6 +21,7 @@ class ServiceHealth(Health, frozen=True, kw_only=True):
     """Health of the API, and of the model storage as the API finds it."""
 
     model_storage: ModelStorage
+    """Where the versions lie, as the API finds it."""
 
 
 _TAGS = ["health"]

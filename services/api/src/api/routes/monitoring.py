@@ -26,11 +26,13 @@ class SkipMetrics(msgspec.Struct, frozen=True, kw_only=True):
     """How often, and why, there was no signal."""
 
     total_skips: int
+    """Over all strategies and symbols asked for."""
     by_asset_strategy: dict[str, AssetSkips]
     """By `strategy:asset`."""
     by_reason: dict[str, int]
+    """How often for each reason."""
     last_reset: datetime | None
-    """The minute from which on skips are counted here; null: none were."""
+    """The first minute that had one of them; null: none had."""
 
 
 class LatestOutcomes(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,11 +64,15 @@ class Alerts(msgspec.Struct, frozen=True, kw_only=True):
     responses=documented(),
 )
 async def skip_metrics(
-    engine: NamedDependency[AsyncEngine], asset: SymbolFilter = None, strategy_id: StrategyFilter = None
+    engine: NamedDependency[AsyncEngine],
+    asset: SymbolFilter = None,
+    strategy_id: StrategyFilter = None,
+    hours: Annotated[int, QueryParameter(ge=1, le=2160, description="How far to look back.")] = 24,
 ) -> SkipMetrics:
     """Decisions that gave no signal, of all inference workers together."""
+    since = datetime.now(UTC) - timedelta(hours=hours)
     async with engine.connect() as connection:
-        counts = await outcomes.skips(connection, symbol=asset, strategy_id=strategy_id)
+        counts = await outcomes.skips(connection, since, symbol=asset, strategy_id=strategy_id)
     return SkipMetrics(
         total_skips=sum(each.skips for each in counts),
         by_asset_strategy=by_asset_and_strategy(counts),

@@ -33,6 +33,7 @@ class PerformancePoint(msgspec.Struct, frozen=True, kw_only=True):
     total_orders: int
     """Orders that closed a position or a part of one; those that only opened are no result yet."""
     successful_orders: int
+    """Those that gained, after fees."""
 
 
 class Performance(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +44,7 @@ class Performance(msgspec.Struct, frozen=True, kw_only=True):
     start_time: datetime
     end_time: datetime
     data_points: list[PerformancePoint]
+    """Every period of the range."""
 
 
 class PerformanceSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +55,7 @@ class PerformanceSummary(msgspec.Struct, frozen=True, kw_only=True):
     start_time: datetime
     end_time: datetime
     realized_pnl: Decimal
+    """The sum of all results."""
     fees: Decimal
     """Of all fills of the range, also of those that only opened."""
     total_orders: int
@@ -64,6 +67,7 @@ class PerformanceSummary(msgspec.Struct, frozen=True, kw_only=True):
     best: Decimal | None
     """The result of the best order; null: nothing was closed."""
     worst: Decimal | None
+    """The result of the worst order; null: nothing was closed."""
     max_drawdown: Decimal
     """The deepest fall of the equity from an earlier height, order by order; 0: it never fell."""
     open_positions: int

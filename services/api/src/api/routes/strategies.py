@@ -26,11 +26,13 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
 
     strategy_id: str
     mode: Literal["warm-up", "model"]
+    """`warm-up`: no version decides."""
     active_version: str | None
     """Null: it warms up."""
     epoch: int
     """Of the newest activation; 0: there was none."""
     activated_at: datetime | None
+    """Since when it trades so; null: nothing was ever activated."""
     trading_state: TradingState
     """The stricter of the fleet's and its own."""
 
@@ -40,6 +42,7 @@ class LastOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
     symbol: str
     outcome: Literal["signal", "skip"]
+    """What became of it."""
     reason: str | None
     """Null: a signal."""
     decided_at: datetime
@@ -66,9 +69,11 @@ class StrategyAtWork(Strategy, frozen=True, kw_only=True):
     state_actor: str | None
     """Who set it."""
     state_reason: str | None
+    """Why, in the words of who set it."""
     last_outcome: LastOutcome | None
     """Over all of its symbols; null: nothing was decided yet."""
     served_by: ServedBy
+    """Who decides for it."""
 
 
 class Strategies(msgspec.Struct, frozen=True, kw_only=True):

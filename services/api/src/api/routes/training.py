@@ -73,10 +73,13 @@ class Triggered(msgspec.Struct, frozen=True, kw_only=True):
     """A run was requested."""
 
     triggered: bool
+    """Always true: a refusal is an error."""
     message: str
+    """For people."""
     strategy_id: str
     symbol: str
     run_id: UUID
+    """What to watch or cancel."""
 
 
 @post(

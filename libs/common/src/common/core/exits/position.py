@@ -80,7 +80,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one rule says about one position at one price."""
 
     rule: str
+    """Its name."""
     fires: bool
+    """It would close the position, or a part."""
     level: Decimal | None = None
     """Price at which the rule fires, quote currency."""
     pnl_pct: Decimal | None = None
