@@ -23,7 +23,7 @@ from common.model_registry import NewMetric, NewVersion
 KEY = "k3y-of-the-operators-0123456789"
 ENTRY = {"X-API-Key": KEY}
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-PATIENCE_S = 10
+PATIENCE_S = 30
 TRADED = {"trading_strategies": ("momentum", "reversal"), "trading_symbols": ("BTCUSDT", "ETHUSDT")}
 ITEM = {
     "id",
