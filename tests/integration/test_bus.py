@@ -42,6 +42,22 @@ async def channel(amqp_url):
         yield await connection.channel()
 
 
+@pytest.mark.parametrize("after_s", [0, 0.001, 0.003, 0.01, 0.02, 0.04])
+async def test_a_stop_while_it_connects_leaves_nothing_running(amqp_url, after_s):
+    before = asyncio.all_tasks()
+    broker = bus.create_broker(BusSettings(rabbitmq_url=SecretStr(amqp_url)), service="test")
+    connecting = asyncio.create_task(bus.connect(broker))
+    await asyncio.sleep(after_s)
+
+    connecting.cancel()
+    await asyncio.gather(connecting, return_exceptions=True)
+    await broker.stop()
+
+    async with asyncio.timeout(5):
+        while asyncio.all_tasks() - before:
+            await asyncio.sleep(0.01)
+
+
 @pytest.fixture
 def quick_patience(monkeypatch):
     monkeypatch.setattr(bus, "IN_PLACE_DELAYS_S", (0.01, 0.01))

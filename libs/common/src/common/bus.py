@@ -7,6 +7,7 @@ of the error (the table in docs/architecture.md): nothing is lost, and nothing b
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID, uuid4
@@ -41,6 +42,8 @@ ANNOUNCE_TIMEOUT_S = 1.0
 """Longest that a hint may hold up whoever gives it."""
 PUBLISH_TIMEOUT_S = 5.0
 """Longest wait for a confirm; after it the outcome is unknown."""
+CONNECT_GRACE_S = 5.0
+"""Longest that a stop waits for a connection that is being made."""
 
 _BROKER_AWAY = (aio_pika.exceptions.AMQPError, OSError, TimeoutError, RuntimeError, IncorrectState)
 _encoder = msgspec.json.Encoder()
@@ -96,7 +99,7 @@ async def connect(broker: RabbitBroker, *queues: RabbitQueue) -> None:
     async for attempt in stamina.retry_context(on=_BROKER_AWAY, attempts=None, timeout=None, wait_max=10):
         with attempt:
             try:
-                await broker.connect()
+                await _connect(broker)
                 for queue in (topology.DEAD_LETTERS, *queues):
                     await broker.declare_queue(queue)
                 await broker.start()
@@ -271,6 +274,19 @@ class _Settlement(BaseMiddleware[Any, AbstractIncomingMessage]):
         await asyncio.sleep(REQUEUE_DELAY_S)
         if not self.msg.channel.is_closed:  # a closed channel has already given it back
             await self.msg.nack(requeue=True)
+
+
+# Cancelled while it connects, aio_pika begins anew, for ever, and nobody holds what could be closed: so the
+# attempt comes to its end first.
+async def _connect(broker: RabbitBroker) -> None:
+    connecting = asyncio.create_task(broker.connect())
+    try:
+        await asyncio.shield(connecting)
+    except asyncio.CancelledError:
+        with suppress(*_BROKER_AWAY):
+            async with asyncio.timeout(CONNECT_GRACE_S):
+                await connecting
+        raise
 
 
 async def _attempt(call_next: Call, msg: StreamMessage[Any]) -> None:
