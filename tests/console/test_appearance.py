@@ -81,7 +81,7 @@ async def test_a_fleet_without_anything_yet_is_told_what_will_come(looking, flee
         for path in (
             "decisions?*",
             "positions",
-            "models?*",
+            "console/versions?*",
             "fleet/replicas",
             "monitoring/alerts?*",
             "monitoring/dead-letters?*",

@@ -39,6 +39,7 @@ def questions():
     yield "the active ones' figures", lambda c: metrics.newest(c, [NEWEST, "v2", "v3"], ["accuracy"])
     yield "its live figures", lambda c: model_registry.metrics_of(c, NEWEST, dataset_split="live", limit=10)
     yield "counts", versions.counts
+    yield "verdicts of a page", lambda c: versions.verdict_sentences(c, [NEWEST, "v2", "v3"])
     yield "live confusion", lambda c: versions.live_confusion(c, NEWEST)
     for names in ([], ["accuracy"]):
         yield (

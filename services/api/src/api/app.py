@@ -21,6 +21,7 @@ from api.routes import (
     audit,
     closing,
     comparison,
+    console_versions,
     dead_letters,
     decisions,
     events,
@@ -178,6 +179,7 @@ def _version_1(**provided: object) -> Router:
             ),
             _tagged(
                 "console",
+                console_versions.judged_versions,
                 figures.price_figure,
                 figures.skips_figure,
                 figures.equity_figure,

@@ -1,6 +1,9 @@
 // The API, asked with the operator's key. Every failure is an ApiError with a sentence to show.
+//
+// Reads wait for their turn: few at once, what is in sight first. Commands and the stream never wait.
 
 const LIMIT_MS = 10_000;
+const AT_ONCE = 4;
 
 export class ApiError extends Error {
   constructor(status, code, sentence, { retryAfterS = null, traceId = null } = {}) {
@@ -15,6 +18,9 @@ export class ApiError extends Error {
 export class Api {
   #key;
   #failed;
+  #waiting = new Map();
+  #asked = 0;
+  #stopping = new AbortController();
 
   // `failed` hears of every ApiError before its asker does.
   constructor(key, failed = () => {}) {
@@ -22,10 +28,26 @@ export class Api {
     this.#failed = failed;
   }
 
-  get(path, parameters = {}) {
+  // The lowest `rank()` is asked first; the same question twice in the queue is asked once.
+  get(path, parameters = {}, rank = () => 0) {
     const given = Object.entries(parameters).filter(([, value]) => value !== null && value !== undefined && value !== '');
     const query = new URLSearchParams(given).toString();
-    return this.#ask('GET', query ? `${path}?${query}` : path);
+    return this.#queued(query ? `${path}?${query}` : path, rank);
+  }
+
+  // The same API for somebody whose reads are as urgent as `rank()` says.
+  ranked(rank) {
+    return {
+      get: (path, parameters) => this.get(path, parameters, rank),
+      post: (...command) => this.post(...command),
+      put: (...command) => this.put(...command),
+    };
+  }
+
+  // Nothing is asked any more, and nobody hears of what was.
+  stop() {
+    this.#stopping.abort();
+    this.#waiting.clear();
   }
 
   post(path, body, headers = {}) {
@@ -41,12 +63,36 @@ export class Api {
     return this.#checked(await this.#fetched(path, { headers: this.#headers({ Accept: 'text/event-stream' }), signal, cache: 'no-store' }));
   }
 
+  #queued(path, rank) {
+    let question = this.#waiting.get(path);
+    if (!question) {
+      question = { ranks: [], ...Promise.withResolvers() };
+      this.#waiting.set(path, question);
+      // Whoever asks in the same breath is heard before the first is sent.
+      queueMicrotask(() => this.#next());
+    }
+    question.ranks.push(rank);
+    return question.promise;
+  }
+
+  #next() {
+    if (this.#asked >= AT_ONCE || !this.#waiting.size) return;
+    const urgency = ({ ranks }) => Math.min(...ranks.map((rank) => rank()));
+    const [path, question] = [...this.#waiting].reduce((first, each) => (urgency(each[1]) < urgency(first[1]) ? each : first));
+    this.#waiting.delete(path);
+    this.#asked += 1;
+    this.#ask('GET', path).then(question.resolve, question.reject).finally(() => {
+      this.#asked -= 1;
+      this.#next();
+    });
+  }
+
   async #ask(method, path, body, headers = {}) {
     const answer = await this.#fetched(path, {
       method,
       headers: this.#headers(body === undefined ? headers : { 'Content-Type': 'application/json', ...headers }),
       body: body === undefined ? undefined : JSON.stringify(body),
-      signal: AbortSignal.timeout(LIMIT_MS),
+      signal: AbortSignal.any([AbortSignal.timeout(LIMIT_MS), this.#stopping.signal]),
       cache: 'no-store',
     });
     return (await this.#checked(answer)).json();

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from html import escape
 from itertools import accumulate
 from typing import Any, Literal
 
@@ -220,7 +221,7 @@ def equity(results: Sequence[Equity], *, since: datetime, now: datetime, theme: 
         colour = palette.series[number % len(palette.series)]
         figure.add_trace(
             go.Scatter(
-                name=strategy_id,
+                name=_plain(strategy_id),
                 x=[*(each.at for each in own), now],
                 y=[*sums, sums[-1]],
                 mode="lines",
@@ -340,7 +341,7 @@ def _add_marks(
             name=name,
             x=[mark.at for mark in marks],
             y=[mark.price for mark in marks],
-            text=[f"{mark.strategy_id}, {_author(mark)}" for mark in marks],
+            text=[_plain(f"{mark.strategy_id}, {_author(mark)}") for mark in marks],
             mode="markers",
             marker={
                 "symbol": [f"{shape}-open" if mark.is_warmup else shape for mark in marks],
@@ -389,3 +390,8 @@ def _empty(palette: _Palette, *, revision: str) -> go.Figure:
 def _figure(figure: go.Figure) -> Figure:
     drawn = figure.to_plotly_json()
     return Figure(data=drawn["data"], layout=drawn["layout"])
+
+
+# Plotly reads tags in texts: whatever somebody named is shown as it is written.
+def _plain(text: str) -> str:
+    return escape(text, quote=False)

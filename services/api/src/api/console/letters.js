@@ -20,7 +20,7 @@ export function letters({ api, readAll }) {
           button('Read', () => open(api, row), { keep: `read-${row.letter_id}`, label: `Read the letter of ${row.queue}` }),
           button('Replay', () => settle(api, row, 'replay', readAll), { keep: `replay-${row.letter_id}`, label: `Replay the letter of ${row.queue}` }),
           button('Discard', () => settle(api, row, 'discard', readAll), { keep: `discard-${row.letter_id}`, label: `Discard the letter of ${row.queue}` })) },
-      ], items),
+      ], items, { attributes: (row) => ({ 'data-letter': row.letter_id }) }),
       total > items.length ? h('p', { class: 'faint' }, `${items.length} of ${total}, the newest first`) : null,
     ] : empty('No letter is open.', 'Messages that no service could use wait here.')),
   };

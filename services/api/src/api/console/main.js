@@ -45,9 +45,9 @@ class Session {
 
   constructor(key) {
     this.api = new Api(key, (error) => this.#hears(error));
-    this.context = { api: this.api, readAll: () => this.readAll(), go };
-    this.sections = SECTIONS.map(([key, title, define]) => new Section({ key, title, ...define(this.context) }));
-    this.state = fleetState(this.context, at('fleet-state'));
+    const context = { api: this.api, readAll: () => this.readAll(), go };
+    this.sections = SECTIONS.map(([key, title, define], index) => new Section({ key, title, ...define({ ...context, api: this.api.ranked(() => this.#rank(index)) }) }));
+    this.state = fleetState(context, at('fleet-state'));
     this.stream = new Stream(this.api, { told: (link) => this.#connection(link), heard: (name, data) => this.#heard(name, data) });
     replace(at('content'), h('div', { class: 'grid' }, this.sections.map((section) => section.element)));
     replace(at('rail'), this.sections.map(({ id, key, title }) => h('li', {},
@@ -55,25 +55,32 @@ class Session {
         h('kbd', { 'aria-hidden': 'true' }, key), h('span', {}, title)))));
   }
 
+  // Resolves once every section has read for the first time.
   start() {
-    this.readAll();
     this.stream.run();
+    return this.readAll();
   }
 
   stop() {
     this.stream.stop();
+    this.state.stop();
     this.sections.forEach((section) => section.stop());
+    this.api.stop();
   }
 
   readAll() {
-    this.state.read();
-    this.sections.forEach((section) => section.read());
+    return Promise.all([...this.sections.map((section) => section.read()), this.state.read()]);
   }
 
   tick(now) {
     if (this.#link.state === 'waiting') this.#say();
     if (document.hidden) return;
     this.sections.forEach((section) => section.tick(now));
+  }
+
+  // What is in sight first, then down the page.
+  #rank(index) {
+    return index + (this.sections?.[index].isSeen === false ? SECTIONS.length : 0);
   }
 
   #heard(name, data) {
@@ -112,8 +119,16 @@ class Session {
 
 function go(id) {
   const section = at(id);
-  section?.scrollIntoView({ block: 'start', behavior: matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth' });
-  section?.focus({ preventScroll: true });
+  if (!section) return;
+  section.scrollIntoView({ block: 'start', behavior: matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth' });
+  section.focus({ preventScroll: true });
+  history.replaceState(null, '', `#${id}`);
+}
+
+// The section that the address names; null: none.
+function linked() {
+  const id = location.hash.slice(1);
+  return session?.sections.some((section) => section.id === id) ? id : null;
 }
 
 function open(key) {
@@ -122,7 +137,12 @@ function open(key) {
   at('sign-out').hidden = false;
   at('link').hidden = false;
   session = new Session(key);
-  session.start();
+  const read = session.start();
+  const id = linked();
+  if (!id) return;
+  go(id);
+  // What stands above it has its height only now. Whoever went elsewhere meanwhile stays there.
+  read.then(() => { if (document.activeElement === at(id)) go(id); });
 }
 
 function signOut(sentence = '') {
@@ -167,7 +187,7 @@ async function submitted(event) {
     await new Api(key).get('/strategies');
     sessionStorage.setItem(KEPT, key);
     open(key);
-    at('content').focus({ preventScroll: true });
+    if (!linked()) at('content').focus({ preventScroll: true });
   } catch (error) {
     ask(refusal(error));
   } finally {
@@ -195,6 +215,7 @@ function start() {
   at('help').addEventListener('click', () => keyboard.explain(keys));
   at('sign-out').addEventListener('click', () => signOut());
   at('key-form').addEventListener('submit', submitted);
+  window.addEventListener('hashchange', () => { if (linked()) go(linked()); });
   document.addEventListener('visibilitychange', () => { if (!document.hidden) session?.readAll(); });
   tick();
   setInterval(tick, 1000);

@@ -33,8 +33,7 @@ export function market({ api }) {
       return controls;
     },
     async read() {
-      const { items } = await api.get('/monitoring/outcomes');
-      const { items: strategies } = await api.get('/strategies');
+      const [{ items }, { items: strategies }] = await Promise.all([api.get('/monitoring/outcomes'), api.get('/strategies')]);
       const known = [...new Set([...items.map((each) => each.symbol), ...strategies.flatMap((each) => each.symbols ?? [])])].sort();
       if (known.join() !== symbols.join()) {
         symbols = known;

@@ -13,17 +13,20 @@ const STATES = {
 };
 
 export function overview({ api, readAll, go }) {
+  let around = { health: null, training: null, positions: null };
   return {
     id: 'overview',
     everyS: 10,
     events: ['signal', 'exit', 'skip', 'activation', 'state', 'training', 'alert'],
-    async read() {
-      const strategies = api.get('/strategies');
-      const [health, training, positions] = await Promise.allSettled([api.get('/monitoring/health'), api.get('/training/status'), api.get('/positions')]);
-      return {
-        strategies: (await strategies).items,
-        health: health.value ?? null, training: training.value ?? null, positions: positions.value?.items ?? null,
-      };
+    // The strategies wait for nothing: a health check may take its time.
+    async read(early) {
+      const asked = api.get('/strategies');
+      const others = Promise.allSettled([api.get('/monitoring/health'), api.get('/training/status'), api.get('/positions')]);
+      const strategies = (await asked).items;
+      early({ strategies, ...around });
+      const [health, training, positions] = await others;
+      around = { health: health.value ?? null, training: training.value ?? null, positions: positions.value?.items ?? null };
+      return { strategies, ...around };
     },
     show: (data) => [pulse(data, go), data.strategies.length ? strategies(data.strategies, api, readAll) : empty('No strategy is configured.', 'TRADING_STRATEGIES names them.')],
   };
@@ -31,13 +34,15 @@ export function overview({ api, readAll, go }) {
 
 // The page's head: what the whole fleet may do. Another scope than the strategies', and stricter than all of them.
 export function fleetState({ api, readAll }, place) {
+  let stopped = false;
   async function read() {
     try {
       const { items, initial } = await api.get('/trading-states', { limit: 1 });
+      if (stopped) return;
       const of = (scope) => items.find((each) => each.scope === scope);
       show(of('fleet')?.state ?? initial, of('fleet'), of('exits')?.state ?? 'ACTIVE');
     } catch {
-      replace(place, badge('fleet: unknown', 'plain'));
+      if (!stopped) replace(place, badge('fleet: unknown', 'plain'));
     }
   }
   function show(state, stored, exits) {
@@ -57,7 +62,7 @@ export function fleetState({ api, readAll }, place) {
       done: (stored) => { readAll(); return `The fleet ${STATES[stored.state].does} now.`; },
     });
   }
-  return { read };
+  return { read, stop: () => { stopped = true; } };
 }
 
 function pulse({ strategies, health, training, positions }, go) {

@@ -18,10 +18,9 @@ export function performance({ api }) {
     async read() {
       const start_time = new Date(Date.now() - Number(days) * 86_400_000).toISOString();
       const { items } = await api.get('/strategies');
-      const drawn = figure(api, 'equity', { days });
-      const sums = await Promise.all(items.map(async ({ strategy_id: id }) => (
-        { strategy_id: id, ...await api.get(`/strategies/${encodeURIComponent(id)}/performance/summary`, { start_time }) })));
-      return { sums: sums.map(({ equity, ...sum }) => sum), drawn: await drawn };
+      const sum = async ({ strategy_id: id }) => ({ strategy_id: id, ...await api.get(`/strategies/${encodeURIComponent(id)}/performance/summary`, { start_time }) });
+      const [drawn, sums] = await Promise.all([figure(api, 'equity', { days }), Promise.all(items.map(sum))]);
+      return { sums: sums.map(({ equity, ...sum }) => sum), drawn };
     },
     async show({ sums, drawn }, body) {
       const kept = isEmpty(drawn) ? empty('Nothing was closed in this time.', 'Results count once a position, or a part of one, is closed.') : chart.element;

@@ -19,8 +19,8 @@ export class Section {
   #timer = null;
   #shown = null;
 
-  // definition: id, key, title, width, controls(read again), read() -> data, show(data, body) -> nodes, or
-  // nothing where it drew by itself; events, everyS
+  // definition: id, key, title, width, controls(read again), read(early) -> data, show(data, body) -> nodes, or
+  // nothing where it drew by itself; events, everyS. `early` shows what is there while the rest is still read.
   constructor(definition) {
     this.#definition = definition;
     const { id, title, width = 'full', controls } = definition;
@@ -35,6 +35,8 @@ export class Section {
   }
 
   get id() { return this.#definition.id; }
+
+  get isSeen() { return this.#seen; }
 
   get key() { return this.#definition.key; }
 
@@ -63,7 +65,7 @@ export class Section {
     if (this.#running) return;
     this.#running = true;
     try {
-      const data = await this.#definition.read();
+      const data = await this.#definition.read((early) => (this.#stopped ? null : this.#succeeded(early)));
       if (!this.#stopped) await this.#succeeded(data);
     } catch (error) {
       if (!this.#stopped) this.#failed(error);

@@ -7,6 +7,7 @@ import { count, day, finite, number, percent, points, words } from '/console/for
 import { empty } from '/console/sections.js';
 
 const PAGE = 10;
+const DETAILS_KEPT = 20;
 const TONES = { accepted: 'good', refused: 'bad', insufficient_evidence: 'warn', quarantined: 'bad' };
 const NEEDS_FORCE = ['refused', 'insufficient_evidence', 'quarantined'];
 const SHOWN = ['accuracy', 'baseline_accuracy', 'lift', 'direction_lift', 'balanced_accuracy', 'roc_auc', 'log_loss', 'brier', 'ece', 'mcc', 'expectancy', 'win_rate', 'profit_factor', 'trades', 'rmse', 'mae', 'r2'];
@@ -26,8 +27,9 @@ export function versions({ api, readAll }) {
     if (controls) replace(controls, select('Strategy', [['', 'all'], ...strategies.map((each) => [each, each])], of, (value) => { of = value; offset = 0; chosen = null; again(); }, 'versions-strategy'));
   }
 
-  // Versions do not change, but for the live figures and who is active: those move `updated_at` or the hour.
+  // Versions do not change, but for the live figures and who is active: those move `updated_at` or the minute.
   async function detail({ version, updated_at: updated, is_active: active }) {
+    if (details.size > DETAILS_KEPT) details.clear();
     const key = `${updated} ${active} ${active ? Math.floor(Date.now() / 60_000) : ''}`;
     if (details.get(version)?.key !== key) details.set(version, { key, found: await api.get(`/models/${version}`) });
     return details.get(version).found;
@@ -49,26 +51,28 @@ export function versions({ api, readAll }) {
       return controls;
     },
     async read() {
-      const known = (await api.get('/strategies')).items.map(({ strategy_id: id }) => id);
+      const [configured, page] = await Promise.all([api.get('/strategies'), api.get('/console/versions', { strategy_id: of, limit: PAGE, offset })]);
+      const known = configured.items.map(({ strategy_id: id }) => id);
       if (known.join() !== strategies.join()) {
         strategies = known;
         choose();
       }
-      const page = await api.get('/models', { strategy_id: of, limit: PAGE, offset });
-      const items = await Promise.all(page.items.map(detail));
+      const { items, total } = page;
       const shown = items.find(({ version }) => version === chosen) ?? items.find((each) => each.is_active) ?? items[0];
       chosen = shown?.version ?? null;
-      return { items, total: page.total, chosen, figures: chosen ? await figures(chosen) : null };
+      if (!shown) return { items, total };
+      const champion = items.find((each) => each.is_active && each.strategy_id === shown.strategy_id && each !== shown);
+      const [whole, other, drawn] = await Promise.all([detail(shown), champion ? detail(champion) : null, figures(chosen)]);
+      return { items, total, shown: whole, champion: other, figures: drawn };
     },
-    async show({ items, total, figures: drawn }, body) {
+    async show({ items, total, shown, champion, figures: drawn }, body) {
       if (!items.length) return empty('No version was trained yet.', 'Until the first one is accepted the strategies warm up.');
-      const shown = items.find(({ version }) => version === chosen);
       replace(body,
-        list(items, chosen, { api, readAll, pick: (version) => { chosen = version; again(); } }),
+        list(items, shown.version, { api, readAll, pick: (version) => { chosen = version; again(); } }),
         pages(total, offset, (next) => { offset = next; chosen = null; again(); }),
-        sheet(shown, items, drawn, { calibration, confusion }));
-      if (drawn.bins && !isEmpty(drawn.bins)) await calibration.draw(drawn.bins, `Calibration of ${chosen}`);
-      if (drawn.counts && !isEmpty(drawn.counts)) await confusion.draw(drawn.counts, `Confusion of ${chosen}`);
+        sheet(shown, champion, drawn, { calibration, confusion }));
+      if (drawn.bins && !isEmpty(drawn.bins)) await calibration.draw(drawn.bins, `Calibration of ${shown.version}`);
+      if (drawn.counts && !isEmpty(drawn.counts)) await confusion.draw(drawn.counts, `Confusion of ${shown.version}`);
       return null;
     },
   };
@@ -79,9 +83,9 @@ function list(items, chosen, { api, readAll, pick }) {
     { title: 'Version', head: true, cell: (row) => [button(row.version, () => pick(row.version), { tone: 'linkish', keep: `pick-${row.version}`, label: `Show ${row.version}`, pressed: row.version === chosen }),
       row.is_active ? badge('active', 'model') : null, h('span', { class: 'faint line' }, row.strategy_id)] },
     { title: 'Trained', cell: (row) => [ago(row.trained_at), h('span', { class: 'faint line' }, words(row.model_type))] },
-    { title: 'Accuracy, baseline', kind: 'figure', cell: (row) => [percent(metric(row, 'accuracy')), h('span', { class: 'faint line' }, `${percent(metric(row, 'baseline_accuracy'))} baseline`)] },
+    { title: 'Accuracy, baseline', kind: 'figure', cell: (row) => [percent(on(row).accuracy), h('span', { class: 'faint line' }, `${percent(on(row).baseline_accuracy)} baseline`)] },
     { title: 'Lift on test, 95 %', kind: 'interval', cell: (row) => interval(row) },
-    { title: 'Live', kind: 'figure', cell: (row) => percent(metric(row, 'accuracy', 'live')) },
+    { title: 'Live', kind: 'figure', cell: (row) => percent(on(row, 'live').accuracy) },
     { title: 'Verdict', kind: 'fill', cell: (row) => [verdict(row), h('span', { class: 'faint line clamp', title: row.verdict_sentence }, row.verdict_sentence)] },
     { title: 'Trade with it', cell: (row) => (row.is_active ? rollback(row, items, api, readAll) : activate(row, api, readAll)) },
   ], items, { attributes: (row) => ({ class: row.version === chosen ? 'chosen' : '', 'data-version': row.version }) });
@@ -91,7 +95,13 @@ function verdict(row) {
   return badge(words(row.verdict ?? 'no verdict'), TONES[row.verdict] ?? 'plain');
 }
 
-function metric(row, name, split = 'test') {
+// What a line of the list says of one split.
+function on({ metrics }, split = 'test') {
+  return metrics.find(({ dataset_split: of }) => of === split) ?? {};
+}
+
+// A figure of the version that is looked at.
+function metric(row, name, split) {
   const of = row.quality_metrics.filter((each) => each.metric_name === name && each.metadata?.dataset_split === split);
   if (!of.length) return null;
   return finite(of.reduce((newest, each) => (Date.parse(each.evaluated_at) > Date.parse(newest.evaluated_at) ? each : newest)).metric_value);
@@ -99,8 +109,8 @@ function metric(row, name, split = 'test') {
 
 // The lift as points, with its interval drawn beside zero.
 function interval(row) {
-  const lift = row.evidence?.lift ?? {};
-  const [mean, lower, upper] = [lift.mean ?? metric(row, 'lift'), lift.lower ?? metric(row, 'lift_lower'), lift.upper ?? metric(row, 'lift_upper')].map(finite);
+  const { lift, lift_lower: from, lift_upper: to } = on(row);
+  const [mean, lower, upper] = [lift, from, to].map(finite);
   if (mean === null) return h('span', { class: 'faint' }, '–');
   const bounds = lower !== null && upper !== null;
   return [h('span', { class: bounds && lower > 0 ? 'up' : 'faint-strong' }, `${points(mean)} points`),
@@ -164,9 +174,7 @@ function pages(total, offset, turn) {
     button('Older', () => turn(offset + PAGE), { keep: 'older', disabled: offset + PAGE >= total }));
 }
 
-function sheet(row, items, drawn, { calibration, confusion }) {
-  if (!row) return null;
-  const champion = items.find((each) => each.is_active && each.strategy_id === row.strategy_id && each.version !== row.version);
+function sheet(row, champion, drawn, { calibration, confusion }) {
   return h('div', { class: 'sheet', 'aria-label': `Version ${row.version}` },
     h('div', { class: 'words' }, h('h3', {}, row.version, ' ', verdict(row)), h('p', { class: 'verdict' }, row.verdict_sentence ?? 'It was trained before verdicts were kept.'), lineage(row)),
     h('div', {}, h('h3', {}, 'Figures'), metrics(row, champion)),

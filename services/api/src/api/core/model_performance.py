@@ -79,14 +79,15 @@ def model_performance(
         models_by_type=dict(sorted(by_type.items())),
         active=[
             ActiveModel(
-                strategy_id=strategy_id, version=version, model_type=model_type, metrics=_by_split(figures)
+                strategy_id=strategy_id, version=version, model_type=model_type, metrics=by_split(figures)
             )
             for strategy_id, version, model_type, figures in sorted(active, key=lambda each: each[:2])
         ],
     )
 
 
-def _by_split(figures: Iterable[Figure]) -> list[SplitFigures]:
+def by_split(figures: Iterable[Figure]) -> list[SplitFigures]:
+    """How far a version is above its baseline on each split that there is a figure of, by its newest ones."""
     found = newest(figures)
     return [_of_split(split, found) for split in sorted({key[1] for key in found}, key=lambda s: s or "")]
 

@@ -1,5 +1,6 @@
 """What surrounds a version: its training, its activations, and how many there are of which kind."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -49,6 +50,15 @@ async def activations_of(
         .limit(limit)
     )
     return [msgspec.convert(row, VersionActivation) for row in rows.mappings()]
+
+
+async def verdict_sentences(connection: AsyncConnection, versions: Sequence[str]) -> dict[str, str | None]:
+    """What the gate said of each of the versions, in words; one that is not registered is left out."""
+    kept = model_versions.c
+    rows = await connection.execute(
+        select(kept.version, kept.verdict_sentence).where(kept.version.in_(versions))
+    )
+    return {row.version: row.verdict_sentence for row in rows}
 
 
 async def counts(connection: AsyncConnection) -> list[Counted]:
