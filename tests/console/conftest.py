@@ -5,6 +5,7 @@ import sys
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 
+import aio_pika
 import asyncpg
 import httpx
 import pytest
@@ -31,14 +32,16 @@ def pytest_collection_modifyitems(items):
 
 
 class ConsoleFleet:
-    """The fleet, and its database to look behind the page."""
+    """The fleet, with its database and its broker to look behind the page."""
 
-    def __init__(self, fleet, database):
+    def __init__(self, fleet, database, run):
         self.url = fleet.addresses["api"]
         self.key = fleet.api_key
         self.stop = fleet.stop
         self.start = fleet.start
         self._database = database
+        self._database_url = run.database_url
+        self._rabbitmq_url = run.rabbitmq_url
 
     async def answers(self, patience_s=60):
         """The API answers."""
@@ -48,6 +51,39 @@ class ConsoleFleet:
                     if (await client.get(f"{self.url}/health/live")).is_success:
                         return
                 await asyncio.sleep(0.1)
+
+    async def ask(self, method, path, **body):
+        """The API's answer to somebody else than the page."""
+        async with httpx.AsyncClient(
+            base_url=f"{self.url}/api/v1", headers={"X-API-Key": self.key}
+        ) as client:
+            answer = await client.request(method, path, json=body or None)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    async def publish(self, queue, body):
+        """The queue gets a message as it is."""
+        connection = await aio_pika.connect(self._rabbitmq_url)
+        async with connection:
+            channel = await connection.channel()
+            await channel.default_exchange.publish(aio_pika.Message(body), routing_key=queue)
+
+    @asynccontextmanager
+    async def database_away(self):
+        """Nobody can connect to the fleet's database, and whoever of the API is connected no longer is."""
+        elsewhere, _, name = self._database_url.rpartition("/")
+        server = await asyncpg.connect(f"{elsewhere}/postgres")
+        try:
+            await server.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+            await server.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = $1 AND application_name LIKE '%api%'",
+                name,
+            )
+            yield
+        finally:
+            await server.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+            await server.close()
 
     async def rows(self, query, *values):
         return [dict(row) for row in await self._database.fetch(query, *values)]
@@ -84,7 +120,7 @@ async def fleet(servers):
             began=began,
         ) as running,
     ):
-        ready = ConsoleFleet(running, database)
+        ready = ConsoleFleet(running, database, run)
         await ready.answers()
         await ready.until("SELECT 1 FROM trading_signals LIMIT 1")
         yield ready

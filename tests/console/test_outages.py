@@ -36,6 +36,18 @@ async def test_the_page_outlives_the_api(looking, fleet):
         await expect(operator.section("overview").locator(".failure")).to_be_hidden()
 
 
+async def test_the_page_outlives_the_database(looking, fleet):
+    async with looking() as operator:
+        await expect(operator.strategy("momentum")).to_be_visible()
+
+        async with fleet.database_away():
+            await operator.page.keyboard.press("r")
+            await expect(operator.section("overview").locator(".failure")).to_contain_text("database")
+            await expect(operator.strategy("momentum")).to_be_visible()
+
+        await expect(operator.section("overview").locator(".failure")).to_be_hidden(timeout=60_000)
+
+
 async def test_a_key_that_was_changed_meanwhile_asks_for_the_new_one(looking):
     async with looking() as operator:
         await expect(operator.strategy("momentum")).to_be_visible()
