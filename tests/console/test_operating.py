@@ -127,7 +127,9 @@ async def test_a_training_is_asked_for_and_watched(looking, fleet):
 
         section = await operator.see("training")
         await expect(section.locator("progress").first).to_be_visible()
-        [run] = await fleet.until("SELECT run_id FROM training_runs WHERE trigger = 'manual'")
+        [run] = await fleet.until(
+            "SELECT run_id FROM training_runs WHERE trigger = 'manual' ORDER BY requested_at DESC LIMIT 1"
+        )
         await fleet.until(
             "SELECT 1 FROM training_runs WHERE run_id = $1 AND finished_at IS NOT NULL", run["run_id"]
         )
