@@ -53,7 +53,7 @@ else
 test: environment
 	@$(BIN)/python -m pytest --cov --cov-branch --cov-report= tests/unit tests/contract
 	@$(BIN)/python -m coverage report --include='*/core/*' --fail-under=95
-	@$(BIN)/python -m pytest tests/migrations tests/integration tests/scenario
+	@$(BIN)/python -m pytest tests/migrations tests/images tests/integration tests/scenario
 endif
 
 test-console: environment

@@ -1,0 +1,28 @@
+# The API and console of the fleet. From the root of the repository:
+#   docker build --file deploy/images/api.Dockerfile --tag flotilla/api .
+ARG PYTHON=python:3.11-slim-bookworm
+
+FROM ${PYTHON} AS build
+ARG UV_VERSION=0.13.9
+ENV UV_PROJECT_ENVIRONMENT=/app UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 UV_PYTHON_DOWNLOADS=never
+RUN pip install --no-cache-dir "uv==${UV_VERSION}"
+WORKDIR /src
+COPY pyproject.toml uv.lock ./
+COPY libs/common/pyproject.toml libs/common/
+COPY services/api/pyproject.toml services/api/
+RUN uv sync --frozen --no-dev --no-editable --package flotilla-api --no-install-workspace
+COPY libs/common libs/common
+COPY services/api services/api
+RUN uv sync --frozen --no-dev --no-editable --package flotilla-api
+
+FROM ${PYTHON}
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="flotilla/api" \
+      org.opencontainers.image.description="The API and console of the fleet" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY --from=build /app /app
+ENV PATH=/app/bin:${PATH} PYTHONUNBUFFERED=1 LISTEN_HOST=0.0.0.0
+USER 10001:10001
+EXPOSE 4500
+HEALTHCHECK --interval=10s --timeout=5s CMD ["python", "-m", "common.alive", "MODEL_SERVICE_PORT", "4500"]
+ENTRYPOINT ["python", "-m", "api"]
