@@ -5,7 +5,7 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .flotilla/venv
 BIN := $(VENV)/bin
-CHECKED := libs services migrations/src deploy/sandbox/src tests docs deploy/bootstrap.py deploy/grafana
+CHECKED := libs services migrations/src deploy/sandbox/src tests docs deploy/bootstrap.py deploy/new_secrets.py deploy/grafana
 
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/$(VENV)
 export UV_PYTHON_DOWNLOADS := never
@@ -18,7 +18,7 @@ ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
 export UV_SYSTEM_CERTS ?= true
 endif
 
-.PHONY: help demo demo-exits soak test test-console bench lint docs migrate gate-study clean environment
+.PHONY: help demo demo-exits soak test test-console bench lint docs migrate gate-study secrets clean environment
 .DEFAULT_GOAL := help
 
 help:
@@ -32,6 +32,7 @@ help:
 	@echo 'make docs      write docs/events.md, docs/metrics.md, .env.example and dashboards from the code'
 	@echo 'make migrate   bring DATABASE_URL, or the private PostgreSQL, to the newest schema'
 	@echo 'make gate-study  measure what the promotion gate accepts and refuses (CANDLES=file adds real bars)'
+	@echo 'make secrets   make what is missing of the secrets that compose and Kubernetes hand to the services'
 	@echo 'make clean     stop what still runs from this checkout and remove .flotilla'
 
 # Marks whatever these start as ours, for clean.
@@ -53,7 +54,7 @@ else
 test: environment
 	@$(BIN)/python -m pytest --cov --cov-branch --cov-report= tests/unit tests/contract
 	@$(BIN)/python -m coverage report --include='*/core/*' --fail-under=95
-	@$(BIN)/python -m pytest tests/migrations tests/images tests/integration tests/scenario
+	@$(BIN)/python -m pytest tests/migrations tests/images tests/deployment tests/integration tests/scenario
 endif
 
 test-console: environment
@@ -80,6 +81,9 @@ gate-study: environment
 
 migrate: environment
 	@exec $(BIN)/python -m sandbox.migrate
+
+secrets:
+	@exec $(PYTHON) deploy/new_secrets.py
 
 clean:
 	@$(PYTHON) deploy/sandbox/src/sandbox/guardian.py stop .flotilla
