@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import importlib.util
+import re
 import subprocess
 import sys
 import tomllib
@@ -27,6 +28,7 @@ NOT_HERE = {
     "nvidia-nccl-cu13": "the trainer's gpu extra only: its package is nvidia",
     "xgboost": "the trainer's gpu extra only: its package is xgboost, as the installed xgboost-cpu's",
     "tzdata": "Windows only: its package is tzdata",
+    "pyyaml-ft": "Python 3.13 only: its package is yaml_ft",
     "tomli": "Python 3.10 only: its package is tomli",
 }
 """Locked distributions that this platform does not install, and why they own none of our names."""
@@ -50,7 +52,7 @@ def test_a_short_import_name_belongs_to_us_alone(name, distribution):
 
 def test_every_locked_distribution_was_looked_at():
     distributions = importlib.metadata.distributions()
-    installed = {each.metadata["Name"].lower().replace("_", "-") for each in distributions}
+    installed = {re.sub(r"[-_.]+", "-", each.metadata["Name"]).lower() for each in distributions}
 
     assert set(locked()) - installed - {"flotilla"} <= set(NOT_HERE)
 
