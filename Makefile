@@ -18,25 +18,29 @@ ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
 export UV_SYSTEM_CERTS ?= true
 endif
 
-.PHONY: help demo demo-exits soak test test-console bench lint docs migrate gate-study secrets clean environment
+.PHONY: help demo demo-exits soak chaos test test-console mutants bench lint docs migrate gate-study secrets audit sbom clean environment
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo      run the whole fleet with simulated neighbours (ONCE=1 CANDLES=file SEED=n SYMBOLS=a,b)'
 	@echo 'make demo-exits  see every exit rule close a position on paper, in about half a minute (SEED=n)'
-	@echo 'make soak      six strategies, two inference replicas, ten minutes, then an audit (SOAK_MINUTES=n)'
+	@echo 'make soak      six strategies, two inference replicas, half an hour, then an audit (SOAK_MINUTES=n)'
+	@echo 'make chaos     strike the whole fleet with seeded faults, then check it (CHAOS_MINUTES=n CHAOS_SEED=n)'
 	@echo 'make test      run every test, with the coverage of the cores (ARGS="tests/unit -k x" runs only those)'
 	@echo 'make test-console  look at the console of a running fleet with a real Chromium'
+	@echo 'make mutants   change the cores line by line and see whether a test notices (ARGS="common.core.exits.*")'
 	@echo 'make bench     measure the hot paths beside the floors of this machine'
 	@echo 'make lint      check style, types, import rules and the lock file'
 	@echo 'make docs      write docs/events.md, docs/metrics.md, .env.example and dashboards from the code'
 	@echo 'make migrate   bring DATABASE_URL, or the private PostgreSQL, to the newest schema'
 	@echo 'make gate-study  measure what the promotion gate accepts and refuses (CANDLES=file adds real bars)'
 	@echo 'make secrets   make what is missing of the secrets that compose and Kubernetes hand to the services'
+	@echo 'make audit     look for known vulnerabilities in everything that uv.lock names'
+	@echo 'make sbom      write .flotilla/sbom.json, what the services are made of (CycloneDX)'
 	@echo 'make clean     stop what still runs from this checkout and remove .flotilla'
 
 # Marks whatever these start as ours, for clean.
-demo demo-exits soak test test-console bench migrate: export FLOTILLA_PROCESS_OF := $(CURDIR)/.flotilla
+demo demo-exits soak chaos test test-console bench migrate: export FLOTILLA_PROCESS_OF := $(CURDIR)/.flotilla
 
 demo: environment
 	@exec $(BIN)/python -m sandbox.demo
@@ -46,6 +50,9 @@ demo-exits: environment
 
 soak: environment
 	@exec $(BIN)/python -m sandbox.soak
+
+chaos: environment
+	@exec $(BIN)/python -m sandbox.chaos
 
 ifdef ARGS
 test: environment
@@ -59,6 +66,9 @@ endif
 
 test-console: environment
 	@exec $(BIN)/python -m pytest $(or $(ARGS),tests/console)
+
+mutants: environment
+	@exec $(BIN)/python -m tests.mutants $(ARGS)
 
 bench: environment
 	@for each in tests/benchmarks/*.py; do \
@@ -84,6 +94,20 @@ migrate: environment
 
 secrets:
 	@exec $(PYTHON) deploy/new_secrets.py
+
+# An advisory is waived in deploy/waived-advisories.txt alone: its id, until when, and why.
+audit: environment
+	@"$$($(PYTHON) deploy/bootstrap.py)" export --all-packages --frozen --no-emit-workspace --quiet \
+		--output-file .flotilla/locked.txt
+	@exec $(BIN)/pip-audit --requirement .flotilla/locked.txt --disable-pip --require-hashes \
+		--strict --progress-spinner off \
+		$$(awk -v today="$$(date +%F)" '/^[A-Z]/ && $$2 >= today {print "--ignore-vuln", $$1}' deploy/waived-advisories.txt)
+
+sbom: environment
+	@"$$($(PYTHON) deploy/bootstrap.py)" export --all-packages --frozen --no-emit-workspace --no-dev --quiet \
+		--output-file .flotilla/served.txt
+	@exec $(BIN)/cyclonedx-py requirements .flotilla/served.txt --output-reproducible \
+		--output-format JSON --output-file .flotilla/sbom.json
 
 clean:
 	@$(PYTHON) deploy/sandbox/src/sandbox/guardian.py stop .flotilla

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
+from secrets import token_hex
 
 from docs.metrics_page import metrics_page
 from pydantic import SecretStr
@@ -28,6 +29,7 @@ from api.description import document
 from common.core.named import Named
 from common.exit_settings import ClosingSettings, ExitRuleSettings
 from common.position_manager import PositionManagerSettings
+from common.secret_settings import is_secret
 from common.settings import (
     BusSettings,
     DatabaseSettings,
@@ -87,7 +89,10 @@ def events_page() -> str:
 def environment_file() -> str:
     """Every setting with its meaning and default, commented out."""
     lines = ["# Every setting of Flotilla with its default; written from the code by `make docs`."]
-    lines += ["# A line without a value has no default. Secrets have no example on purpose."]
+    lines += [
+        "# A line without a value has no default. Secrets have no example on purpose; of NAME_FILE, the"
+    ]
+    lines += ["# path of a file that holds the secret, NAME goes first."]
     seen: set[str] = set()
     for title, group in {**SHARED, **SERVICES}.items():
         lines += ["", f"# --- {title}"]
@@ -95,12 +100,13 @@ def environment_file() -> str:
             if name not in seen:
                 seen.add(name)
                 lines += [f"# {field.description}", f"#{name.upper()}={_example(field)}"]
+                lines += [f"#{name.upper()}_FILE="] * is_secret(field)
     return "\n".join(lines) + "\n"
 
 
 def openapi_document() -> str:
     """What clients see of the API, as OpenAPI."""
-    app = create_app(api.settings.Settings(model_service_api_key=SecretStr("unused")))
+    app = create_app(api.settings.Settings(model_service_api_key=SecretStr(token_hex(32))))
     return json.dumps(document(app), indent=2, ensure_ascii=False, sort_keys=True) + "\n"
 
 

@@ -23,9 +23,12 @@ _number = count()
 
 
 def pytest_configure() -> None:
-    """Ctrl-C works for whatever the tests start, also where the run itself was put in the background."""
+    """Ctrl-C works for whatever the tests start, which has a key for each neighbour."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A service starts with no empty key; the simulated neighbours expect this one where nothing else is said.
+    for neighbour in ("FEATURE_SERVICE", "POSITION_MANAGER", "WS_GATEWAY"):
+        os.environ.setdefault(f"{neighbour}_API_KEY", "sandbox")
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from tests.integration.seeded import NEWEST, seed
 
 from sandbox.ports import free_port
 
-KEY = "bench-key-0123456789"
+KEY = "0f1e2d3c4b5a69788796a5b4c3d2e1f00112233445566778899aabbccddeeff0"
 ROUNDS = 400
 """Requests of a question, one after the other, as far as QUESTION_S lets them."""
 QUESTION_S = 8.0

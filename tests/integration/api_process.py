@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from sandbox.ports import free_port
 
-KEY = "k" * 32
-READ_ONLY = "r" * 32
+KEY = "0f1e2d3c4b5a69788796a5b4c3d2e1f00112233445566778899aabbccddeeff0"
+READ_ONLY = "f00ddeadbeef0123456789abcdef9876543210fedcba1357924680aceb02468a"
 PATIENCE_S = 20.0
 
 

@@ -20,7 +20,7 @@ from common.artifacts import Golden, Manifest
 from common.database import create_engine
 from common.model_registry import NewMetric, NewVersion
 
-KEY = "k3y-of-the-operators-0123456789"
+KEY = "k3y-of-the-operators-0123456789-ABCDEFGHIJKLMNOPQ"
 ENTRY = {"X-API-Key": KEY}
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PATIENCE_S = 30

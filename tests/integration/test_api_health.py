@@ -95,7 +95,7 @@ async def test_the_details_count_what_needs_attention(bench, tmp_path):
 
 
 async def test_the_details_do_without_the_database(amqp_url, tmp_path):
-    async with running_api("postgresql://nobody@127.0.0.1:9/none", amqp_url, tmp_path) as bench:
+    async with running_api("postgresql://nobody:s3cret@127.0.0.1:9/none", amqp_url, tmp_path) as bench:
         details = await bench.get("/monitoring/health")
 
     assert (details["status"], details["database_connected"]) == ("unhealthy", False)

@@ -213,8 +213,8 @@ async def test_a_port_that_is_taken_is_named_in_one_line():
     port = str(taken.sockets[0].getsockname()[1])
     environment = {
         **os.environ,
-        "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nowhere",
-        "RABBITMQ_URL": "amqp://nobody@127.0.0.1:1/",
+        "DATABASE_URL": "postgresql://nobody:s3cret@127.0.0.1:1/nowhere",
+        "RABBITMQ_URL": "amqp://nobody:s3cret@127.0.0.1:1/",
         "FEATURE_SERVICE_PORT": str(free_port()),
         "POSITION_MANAGER_PORT": port,
     }

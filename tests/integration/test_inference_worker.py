@@ -164,6 +164,7 @@ def assembled(
     traded=None,
     held_symbols=(),
     screened=(),
+    proposals=None,
 ):
     """A worker of these parts; `configured` is one policy for all, or policies."""
     policies = Same(configured) if isinstance(configured, Policy) else configured
@@ -171,7 +172,7 @@ def assembled(
     holdings = Holdings(held)
     return Worker(
         policies,
-        Proposals(models),
+        proposals or Proposals(models),
         Admission(engine, outbox, holdings),
         outbox,
         Outcomes(name),

@@ -28,7 +28,7 @@ async def process(service, tmp_path, **variables):
     environment = {
         **os.environ,
         PORTS[service]: str(port),
-        "MODEL_SERVICE_API_KEY": "k" * 64,
+        "MODEL_SERVICE_API_KEY": "0f1e2d3c4b5a69788796a5b4c3d2e1f00112233445566778899aabbccddeeff0",
         "MODEL_STORAGE_PATH": str(tmp_path / "models"),
         "FEATURE_SERVICE_DATASET_STORAGE_PATH": str(tmp_path / "datasets"),
         "TRADING_SYMBOLS": "BTCUSDT",

@@ -52,13 +52,17 @@ class SmallFleet:
                         return said
                 await asyncio.sleep(0.1)
 
+    def lines_with(self, text):
+        """What was logged with `text` in it."""
+        return [line for line in self._lines if text in line]
+
     def lines(self):
         """How much was logged until now."""
         return len(self._lines)
 
 
 @asynccontextmanager
-async def small_fleet(database_url, amqp_url, directory, *, strategies=("momentum",), **changes):
+async def small_fleet(database_url, amqp_url, directory, *, strategies=("momentum",), logins=None, **changes):
     run = PaperRun(strategy_id="small", database_url=database_url, rabbitmq_url=amqp_url, directory=directory)
     await paper_run.prepare(run)
     settings = MarketSettings(symbols=("BTCUSDT",))
@@ -69,7 +73,12 @@ async def small_fleet(database_url, amqp_url, directory, *, strategies=("momentu
             open_market(settings),
             settings,
             run,
-            shape=Shape(strategies=strategies, neighbours_apart=True, changes=changes),
+            shape=Shape(
+                strategies=strategies,
+                neighbours_apart=True,
+                changes=changes,
+                logins=logins or {},
+            ),
             signals_per_minute=120,
             tell=lambda _, line: lines.append(line),
             began=datetime.now(UTC),

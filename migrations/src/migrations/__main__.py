@@ -13,6 +13,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from common import secret_settings
 from common.database import create_engine
 from common.settings import EXIT_BAD_CONFIGURATION, DatabaseSettings, load
 from migrations import history
@@ -24,10 +25,8 @@ def main(argv: list[str] | None = None) -> int:
     """Runs one command and returns the exit code."""
     arguments = _parser().parse_args(argv)
     settings = load(DatabaseSettings)
-    if unset := _unset(settings):
-        return _fail(
-            f"{', '.join(unset)} not set: set DATABASE_URL instead, or these", EXIT_BAD_CONFIGURATION
-        )
+    if wrong := _wrong(settings):
+        return _fail(wrong, EXIT_BAD_CONFIGURATION)
     try:
         engine = create_engine(
             settings.model_copy(update={"database_statement_timeout_ms": _STATEMENT_TIMEOUT_MS}),
@@ -87,6 +86,12 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("current", help="print the database's revision")
     commands.add_parser("check", help="fail unless the database is what this release needs")
     return parser
+
+
+def _wrong(settings: DatabaseSettings) -> str:
+    if unset := _unset(settings):
+        return f"{', '.join(unset)} not set: set DATABASE_URL instead, or these"
+    return "; ".join(secret_settings.refused(settings.secrets_in_use()))
 
 
 def _unset(settings: DatabaseSettings) -> list[str]:

@@ -18,8 +18,8 @@ from api.routes import health
 from api.settings import Settings
 from common.settings import load
 
-KEY = "k3y-of-the-operators-0123456789"
-READ_ONLY = "r3ad-only-key-of-the-dashboards"
+KEY = "k3y-of-the-operators-0123456789-ABCDEFGHIJKLMNOPQ"
+READ_ONLY = "reads-everything-and-changes-nothing-0123456789-ABC"
 OPEN = health.PATHS | console.PATHS
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PLACES = {

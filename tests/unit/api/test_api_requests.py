@@ -13,7 +13,7 @@ from api.app import MAX_BODY_BYTES, create_app
 from api.settings import Settings
 from api.traces import traced
 
-KEY = "k3y-of-the-operators-0123456789"
+KEY = "k3y-of-the-operators-0123456789-ABCDEFGHIJKLMNOPQ"
 ENTRY = {"X-API-Key": KEY, "X-Trace-ID": "trace-7"}
 NOWHERE = "postgresql://nobody:s3cret@127.0.0.1:1/none"
 

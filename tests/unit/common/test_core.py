@@ -1,3 +1,4 @@
+import time
 from datetime import UTC, datetime, timedelta, timezone
 
 from hypothesis import given
@@ -21,6 +22,16 @@ def test_an_entry_id_is_of_the_instant_not_of_its_zone():
     elsewhere = NOW.astimezone(timezone(timedelta(hours=9)))
 
     assert entry_signal_id("s", "BTCUSDT", elsewhere) == entry_signal_id("s", "BTCUSDT", NOW)
+
+
+def test_an_entry_id_is_not_of_the_machines_zone(monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert str(entry_signal_id("momentum", "BTCUSDT", NOW)) == PINNED
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_entry_ids_keep_their_parts_apart():

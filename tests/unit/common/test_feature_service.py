@@ -52,7 +52,7 @@ async def test_the_latest_vector_is_asked_for_with_key_and_trace_id():
         (httpx.Response(307, headers={"location": "http://elsewhere/"}), TryAgain, "307"),
         (httpx.Response(200, text="<html>"), Unusable, "no vector"),
         (httpx.Response(200, json={**BODY, "symbol": "ETHUSDT"}), Unusable, "ETHUSDT when asked for BTCUSDT"),
-        (httpx.Response(200, content=json.dumps(BODY) + " " * 1_000_001), Unusable, "bytes for one vector"),
+        (httpx.Response(200, content=json.dumps(BODY) + " " * 1_000_001), Unusable, "more than 1000000"),
     ],
 )
 async def test_an_answer_that_is_no_vector_is_an_error_with_its_reason(answer, error, says):

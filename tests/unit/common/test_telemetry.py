@@ -87,3 +87,22 @@ def test_a_trace_id_that_could_do_harm_is_replaced(hostile):
 
 def test_a_harmless_trace_id_is_kept():
     assert tracing.accepted("hdr-10eb57ce") == "hdr-10eb57ce"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "postgresql://flotilla:c4nary@db:5432/fleet",
+        "postgresql+asyncpg://flotilla:c4nary@db/fleet?ssl=require",
+        "cannot connect to amqps://flotilla:c4nary@broker:5671/%2F\r\n\x1b[31mand went on",
+        "two: amqp://a:c4nary@h/, https://b:c4nary@h/",
+    ],
+)
+def test_no_password_of_a_url_and_no_second_line_reaches_the_log(lines, said):
+    log = structlog.get_logger("inference.test")
+
+    log.error("failed", reason=said, nested={"deep": [said]})
+    log.error(said)
+
+    assert len(lines()) == 2
+    assert "c4nary" not in str(lines())

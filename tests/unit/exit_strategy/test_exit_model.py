@@ -5,15 +5,10 @@ from decimal import Decimal
 
 import msgspec
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from tests.machines import finds_a_bug
 from tests.unit.exit_strategy.book import START
 from tests.unit.exit_strategy.world import PLANTED, SYMBOL, World
 
@@ -107,21 +102,7 @@ TestExits = Exits.TestCase
 
 @pytest.mark.parametrize("bug", PLANTED)
 def test_the_model_finds_a_planted_bug(bug):
-    machine = type(bug.__name__, (Exits,), {"world_type": bug})
-
-    with pytest.raises(AssertionError):
-        run_state_machine_as_test(
-            machine,
-            settings=settings(
-                max_examples=300,
-                stateful_step_count=30,
-                deadline=None,
-                derandomize=True,
-                database=None,
-                phases=[Phase.generate],
-                print_blob=False,
-            ),
-        )
+    assert finds_a_bug(type(bug.__name__, (Exits,), {"world_type": bug}))
 
 
 views = st.lists(

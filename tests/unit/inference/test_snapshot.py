@@ -10,6 +10,7 @@ from common.messages import MarketSnapshot
 from inference.core.reasons import Reason, Skip
 from inference.core.screening import screen
 from inference.core.snapshot import KnownPrice, SnapshotFeatures, snapshot_features, snapshot_of
+from inference.core.vector_gates import price as price_gate
 
 
 def bare(**features):
@@ -64,12 +65,13 @@ def test_what_names_no_market_field_is_refused(pair):
         ({"returns_1m": 0.1}, known(), 50.0),
         ({"returns_1m": 0.1}, known(age_s=60), 50.0),
         ({"returns_1m": 0.1}, known(age_s=60.1), None),
+        ({"returns_1m": 0.1}, known(age_s=-2), 50.0),
         ({"returns_1m": 0.1}, known(age_s=-2.1), None),
         ({"returns_1m": 0.1}, known("0"), None),
         ({"returns_1m": 0.1}, None, None),
         ({"mid_price": 0.0}, known(), None),
         ({"returns_1m": 0.1, "depth_bid_top5": 0.0}, known(), None),
-        ({"returns_1m": 0.1, "depth_bid_top5": 2.0}, known(), 50.0),
+        ({"returns_1m": 0.1, "depth_bid_top5": 0.001}, known(), 50.0),
     ],
 )
 def test_a_price_from_elsewhere_counts_only_where_the_vector_has_none_and_while_it_is_recent(
@@ -82,6 +84,27 @@ def test_a_price_from_elsewhere_counts_only_where_the_vector_has_none_and_while_
         assert outcome.reason is Reason.NO_PRICE
     else:
         assert outcome.price == price
+
+
+@pytest.mark.parametrize(
+    ("features", "known_price", "figures"),
+    [
+        ({"mid_price": -1.0, "depth_bid_top5": 2.0}, None, {"price": -1.0, "depth": 2.0}),
+        (
+            {"depth_bid_top5": 2.0},
+            known("5E+1", age_s=61),
+            {"price": None, "depth": 2.0, "known_price": "50", "known_age_s": 61.0},
+        ),
+        # A price of the vector's own comes first, however wrong it is.
+        ({"mid_price": -1.0}, known(), {"price": -1.0, "depth": None}),
+    ],
+)
+def test_a_vector_without_a_price_is_skipped_with_the_figures_that_were_looked_at(
+    features, known_price, figures
+):
+    of = msgspec.structs.replace(screening(bare(**features)), known_price=known_price)
+
+    assert price_gate(of).facts == figures
 
 
 def test_depth_is_asked_of_the_feature_that_the_operator_names():

@@ -149,13 +149,14 @@ def strategies_toml(cases: Sequence[Case], *, is_later: bool = False) -> str:
     return "\n".join(_table(case, case.later if is_later else {}) for case in cases)
 
 
-def _table(case: Case, later: Mapping[str, Setting]) -> str:
-    settings = {**_OTHERWISE, **case.settings, **later}
-    lines = [f"[{case.name}]", f'symbols = ["{case.symbol}"]']
-    return "\n".join([*lines, *(f"{key} = {_literal(value)}" for key, value in settings.items()), ""])
-
-
-def _literal(value: Setting) -> str:
+def literal(value: Setting) -> str:
+    """The value as TOML spells it."""
     if isinstance(value, bool):
         return str(value).lower()
     return f'"{value}"' if isinstance(value, str) else f"{value}"
+
+
+def _table(case: Case, later: Mapping[str, Setting]) -> str:
+    settings = {**_OTHERWISE, **case.settings, **later}
+    lines = [f"[{case.name}]", f'symbols = ["{case.symbol}"]']
+    return "\n".join([*lines, *(f"{key} = {literal(value)}" for key, value in settings.items()), ""])

@@ -21,7 +21,7 @@ from sandbox.paper_run import PaperRun
 from sandbox.ports import free_port
 from sandbox.servers import FLOTILLA
 from sandbox.settings import PARTS, MarketSettings
-from sandbox.supervisor import Supervisor
+from sandbox.supervisor import Backoff, Supervisor
 
 NEIGHBOURS_LIMIT_S = 20.0
 """Longest wait for the neighbours before the services are started all the same."""
@@ -46,12 +46,20 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
 
     strategies: tuple[str, ...]
     inference_replicas: int = 1
+    exit_replicas: int = 1
     trains: bool = True
     """Whether a trainer is among them."""
+    trainer_replicas: int = 1
     neighbours_apart: bool = False
     """Each neighbour is a process of its own, `sandbox-<part>`, so that one can be stopped."""
     changes: Mapping[str, str] = {}
     """Variables that differ from the demo's."""
+    service_changes: Mapping[str, str] = {}
+    """Variables that differ for our services, and not for the neighbours."""
+    logins: Mapping[str, Mapping[str, str]] = {}
+    """Variables of single services of ours: how they log in, where not as everybody."""
+    restarts: Backoff = Backoff()
+    """How long a process that ended by itself stays away."""
 
 
 class Fleet(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +74,8 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
     """A process that was stopped runs again."""
     stop: Callable[[str], Awaitable[None]]
     """The process ends orderly and is not started again."""
+    pid: Callable[[str], int | None]
+    """Of a process that was not stopped; None while it waits for its restart."""
 
 
 @asynccontextmanager
@@ -80,7 +90,7 @@ async def running_fleet(
     began: datetime,
 ) -> AsyncIterator[Fleet]:
     """Neighbours and services run, each as a process of its own; `tell` gets every line that they write."""
-    processes = _processes(shape)
+    processes = _processes(shape, run)
     ports = {name: free_port() for name in (*processes, *_ALWAYS_NAMED)}
     api_key = token_hex(32)
     environment = {
@@ -91,7 +101,6 @@ async def running_fleet(
         "TRADING_STRATEGIES": ",".join(shape.strategies),
         "MODEL_STORAGE_PATH": str(run.directory / "models"),
         "FEATURE_SERVICE_DATASET_STORAGE_PATH": str(run.directory / "datasets"),
-        "EXIT_SPOOL_PATH": str(run.directory / "exits.jsonl"),
         "SANDBOX_DATASETS_PATH": str(run.directory / "feature-service"),
         **_addresses(ports),
         **_market(market, settings, began),
@@ -111,12 +120,14 @@ async def running_fleet(
         "WARMUP_SIGNAL_FREQUENCY": str(signals_per_minute),
         **shape.changes,
     }
-    async with Supervisor(logs=FLOTILLA / "logs", on_line=tell) as supervisor:
+    async with Supervisor(logs=FLOTILLA / "logs", on_line=tell, backoff=shape.restarts) as supervisor:
 
         async def start(name: str) -> None:
             module, own = processes[name]
-            own_port = {"INFERENCE_PORT": str(ports[name])} if module == "inference" else {}
-            await supervisor.start(name, [sys.executable, "-m", module], {**environment, **own_port, **own})
+            if module in _PORT_VARIABLES:
+                port = {_PORT_VARIABLES[module]: str(ports[name])}
+                own = {**shape.service_changes, **shape.logins.get(module, {}), **port, **own}
+            await supervisor.start(name, [sys.executable, "-m", module], {**environment, **own})
 
         for name, (module, _) in processes.items():
             if module == "api":  # the first service: it would wait by itself, and say so
@@ -128,6 +139,7 @@ async def running_fleet(
             restarts=lambda: sum(supervisor.restarts(name) for name in processes),
             start=start,
             stop=supervisor.stop,
+            pid=supervisor.pid,
         )
 
 
@@ -141,16 +153,32 @@ def label_threshold(market: Market, settings: MarketSettings) -> float:
 # Settings name the ports of these whether or not a process of that name runs.
 _ALWAYS_NAMED = ("sandbox", "position_manager", "ws_gateway", "trainer")
 
+# What names the port of a service of ours.
+_PORT_VARIABLES = {
+    "api": "MODEL_SERVICE_PORT",
+    "inference": "INFERENCE_PORT",
+    "trainer": "TRAINER_PORT",
+    "exit_strategy": "EXIT_STRATEGY_PORT",
+}
+
 
 # Name of each process -> module to run, variables of its own; neighbours first.
-def _processes(shape: Shape) -> dict[str, tuple[str, dict[str, str]]]:
+def _processes(shape: Shape, run: PaperRun) -> dict[str, tuple[str, dict[str, str]]]:
     neighbours: dict[str, tuple[str, dict[str, str]]] = {"sandbox": ("sandbox", {})}
     if shape.neighbours_apart:
         neighbours = {f"sandbox-{part}": ("sandbox", {"SANDBOX_PARTS": part}) for part in PARTS}
-    workers = [f"inference-{number}" for number in range(2, shape.inference_replicas + 1)]
-    trainers = ("trainer",) if shape.trains else ()
-    services = ("api", "inference", *workers, *trainers, "exit_strategy")
-    return {**neighbours, **{name: (name.partition("-")[0], {}) for name in services}}
+    trainers = shape.trainer_replicas if shape.trains else 0
+    without_own = ("api", *_replicas("inference", shape.inference_replicas), *_replicas("trainer", trainers))
+    spools = {
+        name: {"EXIT_SPOOL_PATH": str(run.directory / f"{name}.jsonl")}
+        for name in _replicas("exit_strategy", shape.exit_replicas)
+    }
+    services: dict[str, dict[str, str]] = {**{name: {} for name in without_own}, **spools}
+    return {**neighbours, **{name: (name.partition("-")[0], own) for name, own in services.items()}}
+
+
+def _replicas(service: str, count: int) -> list[str]:
+    return [service, *(f"{service}-{number}" for number in range(2, count + 1))][:count]
 
 
 async def _until_listening(port: int) -> None:
@@ -165,17 +193,16 @@ async def _until_listening(port: int) -> None:
 
 
 def _addresses(ports: dict[str, int]) -> dict[str, str]:
+    neighbours_key = token_hex(32)
     return {
         "FEATURE_SERVICE_PORT": str(ports["sandbox"]),
-        "FEATURE_SERVICE_API_KEY": "sandbox",
+        "FEATURE_SERVICE_API_KEY": neighbours_key,
         "POSITION_MANAGER_PORT": str(ports["position_manager"]),
-        "POSITION_MANAGER_API_KEY": "sandbox",
+        "POSITION_MANAGER_API_KEY": neighbours_key,
         "WS_GATEWAY_HOST": "127.0.0.1",
         "WS_GATEWAY_PORT": str(ports["ws_gateway"]),
-        "MODEL_SERVICE_PORT": str(ports["api"]),
-        "INFERENCE_PORT": str(ports["inference"]),
-        "TRAINER_PORT": str(ports["trainer"]),
-        "EXIT_STRATEGY_PORT": str(ports["exit_strategy"]),
+        "WS_GATEWAY_API_KEY": neighbours_key,
+        **{variable: str(ports[service]) for service, variable in _PORT_VARIABLES.items()},
     }
 
 

@@ -41,6 +41,7 @@ class PrivateRabbitmq:
         self._kept_in = home / "address.json"
         self._kept = kept.load(self._kept_in)
         self._fixed_port = port
+        self._traced: list[str] = []
         self._mark = mark
         self._node = ServerProcess(self.name, guardian, home / "rabbitmq.log")
         self._port_mapper = ServerProcess("epmd", guardian, home / "epmd.log")
@@ -103,9 +104,23 @@ class PrivateRabbitmq:
         """The virtual host is gone, with its queues, messages and connections."""
         self._evaluate(f'rabbit_vhost:delete(<<"{name}">>, <<"{USER}">>).')
 
+    def add_user(self, name: str, password: str, vhost: str, permissions: tuple[str, str, str]) -> None:
+        """A user who may configure, write and read in the virtual host what matches `permissions`."""
+        patterns = ", ".join(f'<<"{each}">>'.replace("\\", "\\\\") for each in permissions)
+        self._evaluate(
+            f'ok = rabbit_auth_backend_internal:add_user(<<"{name}">>, <<"{password}">>, <<"{USER}">>), '
+            f'ok = rabbit_auth_backend_internal:set_permissions(<<"{name}">>, <<"{vhost}">>, {patterns}, '
+            f'<<"{USER}">>).'
+        )
+
     def trace(self, vhost: str) -> None:
-        """Every message of the virtual host is copied to its exchange amq.rabbitmq.trace from now on."""
+        """Every message of the virtual host is copied to amq.rabbitmq.trace from now on, restarts or not."""
+        self._traced.append(vhost)
         self._evaluate(f'rabbit_trace:start(<<"{vhost}">>), ok.')
+
+    def cut_connections(self) -> None:
+        """Every connection is gone without a word, as with a network that fails."""
+        self._evaluate("[exit(Connection, kill) || Connection <- rabbit_networking:connections()], ok.")
 
     def _evaluate(self, expression: str) -> None:
         call = self._tree / "usr" / "lib" / "erlang" / "bin" / "erl_call"
@@ -145,7 +160,8 @@ class PrivateRabbitmq:
     def _write_configuration(self) -> dict[str, str]:
         self._cookie()
         (self._home / "enabled_plugins").write_text("[].\n")
-        (self._home / "advanced.config").write_text("[].\n")
+        traced = ", ".join(f'<<"{vhost}">>' for vhost in self._traced)
+        (self._home / "advanced.config").write_text(f"[{{rabbit, [{{trace_vhosts, [{traced}]}}]}}].\n")
         configuration = self._home / "rabbitmq.conf"
         configuration.touch(mode=0o600)
         configuration.write_text(

@@ -1,7 +1,8 @@
-"""`make soak`: six strategies on five symbols under two replicas for minutes, then an audit of what they did.
+"""`make soak`: six strategies on five symbols under two replicas for half an hour, then an audit of it all.
 
 What was sent is read off the wire by the broker's own trace, not from what the fleet says of itself; the
-ledger, the orders and the logs are compared with it. Exit code 0: every promise was kept.
+ledger, the orders and the logs are compared with it, and what each process held with what it held before.
+Exit code 0: every promise was kept.
 """
 
 import asyncio
@@ -9,15 +10,13 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import aio_pika
 import asyncpg
+import httpx
 import msgspec
-from aio_pika.abc import AbstractIncomingMessage
 from pydantic import PositiveFloat, PositiveInt
 from rich.console import Console
 
@@ -25,14 +24,18 @@ from common import topology
 from common.settings import EXIT_BAD_CONFIGURATION, load
 from sandbox import paper_run
 from sandbox.core import audit
-from sandbox.core.audit import Delivery, Intent, Promises, Record
+from sandbox.core.audit import Delivery, Intent, Promises, Record, growth
+from sandbox.core.audit.growth import Usage
+from sandbox.core.audit.record import Heard
 from sandbox.errors import SetupError
-from sandbox.fleet import MAX_AGE_BARS, Shape, running_fleet
+from sandbox.fleet import MAX_AGE_BARS, Fleet, Shape, running_fleet
 from sandbox.narration import Narrator
 from sandbox.paper_run import PaperRun
 from sandbox.platform import open_market
+from sandbox.samples import watch_usage
 from sandbox.servers import FLOTILLA, Servers, private_servers
 from sandbox.settings import MarketSettings
+from sandbox.wiretap import tapped
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT")
 STRATEGIES = {
@@ -44,7 +47,9 @@ STRATEGIES = {
     "shadow": SYMBOLS[0],
 }
 """Who trades what: the last shares the first one's symbol."""
-_TRACE = "amq.rabbitmq.trace"
+_WARM_UP_SHARE = 1 / 3
+"""Of the run, in which a process may still grow."""
+_DELIVERED = f"deliver.{topology.TRADING_SIGNALS.name}"
 _ORDER_MANAGER_PATIENCE_S = 3.0
 _ERRORS_SHOWN = 10
 
@@ -52,7 +57,7 @@ _ERRORS_SHOWN = 10
 class SoakSettings(MarketSettings):
     """How long, and how hard."""
 
-    soak_minutes: PositiveFloat = 10.0
+    soak_minutes: PositiveFloat = 30.0
     """Length of the run."""
     soak_replicas: PositiveInt = 2
     """Inference workers that share the stream."""
@@ -84,14 +89,14 @@ class _Tap:
         if event.get("level") in ("error", "critical") or "exception" in event:
             self.errors.append(f"{name}: {line[:300]}")
 
-    async def message(self, message: AbstractIncomingMessage) -> None:
+    def message(self, message: Heard) -> None:
         body = json.loads(message.body)
         self.deliveries.append(
             Delivery(
                 signal_id=UUID(body["signal_id"]),
                 strategy_id=body["strategy_id"],
                 symbol=body["asset"],
-                delivered_at=datetime.now(UTC),
+                delivered_at=message.at,
             )
         )
 
@@ -133,7 +138,7 @@ async def _soak(settings: SoakSettings, servers: Servers, narrator: Narrator) ->
         },
     )
     async with (
-        _wiretap(servers, run, tap),
+        tapped(servers, run.strategy_id, run.rabbitmq_url, tap.message, (_DELIVERED,)),
         running_fleet(
             market,
             market_settings,
@@ -145,7 +150,7 @@ async def _soak(settings: SoakSettings, servers: Servers, narrator: Narrator) ->
         ) as fleet,
     ):
         narrator.step(f"{len(STRATEGIES)} strategies, {settings.soak_replicas} replicas of inference")
-        await _watch(settings, tap, narrator)
+        usage = await _watch(settings, fleet, tap, narrator)
         restarts = fleet.restarts()
         await asyncio.sleep(_ORDER_MANAGER_PATIENCE_S)
     record = await _record(run, tap, restarts)
@@ -154,8 +159,10 @@ async def _soak(settings: SoakSettings, servers: Servers, narrator: Narrator) ->
         signals_per_minute=settings.soak_rate_limit,
         burst=settings.soak_burst,
     )
-    found = audit.faults(record, promises)
-    sys.stdout.write(json.dumps(_summary(record, tap, found, began)) + "\n")
+    warm_up = timedelta(minutes=settings.soak_minutes * _WARM_UP_SHARE)
+    found = [*audit.faults(record, promises), *growth.leaks(usage, warm_up=warm_up)]
+    grown = growth.growths(usage, warm_up=warm_up)
+    sys.stdout.write(json.dumps({**_summary(record, tap, found, began), "growth": _shown(grown)}) + "\n")
     return found
 
 
@@ -165,29 +172,20 @@ def _strategies_file(run: PaperRun) -> str:
     return str(path)
 
 
-async def _watch(settings: SoakSettings, tap: _Tap, narrator: Narrator) -> None:
+async def _watch(settings: SoakSettings, fleet: Fleet, tap: _Tap, narrator: Narrator) -> list[Usage]:
     until = time.monotonic() + settings.soak_minutes * 60
-    while (left_s := until - time.monotonic()) > 0:
-        await asyncio.sleep(min(30.0, left_s))
-        narrator.step(
-            f"{len(tap.deliveries)} signals delivered, {tap.events['version swapped']} versions swapped, "
-            f"{len(tap.errors)} errors, {max(left_s - 30, 0):.0f} s left"
-        )
-
-
-@asynccontextmanager
-async def _wiretap(servers: Servers, run: PaperRun, tap: _Tap) -> AsyncIterator[None]:
-    assert servers.rabbitmq is not None
-    await asyncio.to_thread(servers.rabbitmq.trace, run.strategy_id)
-    connection = await aio_pika.connect(run.rabbitmq_url)
-    try:
-        channel = await connection.channel()
-        queue = await channel.declare_queue(exclusive=True)
-        await queue.bind(_TRACE, routing_key=f"deliver.{topology.TRADING_SIGNALS.name}")
-        await queue.consume(tap.message, no_ack=True)
-        yield
-    finally:
-        await connection.close()
+    usage: list[Usage] = []
+    async with httpx.AsyncClient() as client:
+        watching = asyncio.create_task(watch_usage(fleet, client, usage))
+        while (left_s := until - time.monotonic()) > 0:
+            await asyncio.sleep(min(30.0, left_s))
+            narrator.step(
+                f"{len(tap.deliveries)} signals delivered, {tap.events['version swapped']} versions swapped, "
+                f"{len(tap.errors)} errors, {max(left_s - 30, 0):.0f} s left"
+            )
+        watching.cancel()
+        await asyncio.wait([watching])
+    return usage
 
 
 async def _record(run: PaperRun, tap: _Tap, restarts: int) -> Record:
@@ -233,6 +231,17 @@ async def _still_dead(run: PaperRun) -> int:
         return queue.declaration_result.message_count or 0
     finally:
         await connection.close()
+
+
+def _shown(grown: list[growth.Growth]) -> dict[str, object]:
+    return {
+        each.process: {
+            "mib_per_10_minutes": round(each.rss_mib_per_10_minutes, 2),
+            "descriptors": each.descriptors,
+            "tasks": each.tasks,
+        }
+        for each in grown
+    }
 
 
 def _summary(record: Record, tap: _Tap, found: list[str], began: datetime) -> dict[str, object]:

@@ -22,6 +22,7 @@ from faststream import AckPolicy, BaseMiddleware
 from faststream.exceptions import IncorrectState
 from faststream.message import StreamMessage
 from faststream.rabbit import Channel, RabbitBroker, RabbitExchange, RabbitQueue
+from faststream.security import BaseSecurity
 
 from common import topology, tracing
 from common.core import letters
@@ -69,8 +70,10 @@ def create_broker(settings: BusSettings, *, service: str) -> RabbitBroker:
     def settlement(message: Any, /, *, context: Any) -> BaseMiddleware[Any, Any]:
         return _Settlement(message, context=context, dead_letters=dead_letters)
 
+    tls = settings.broker_tls()
     broker = RabbitBroker(
         settings.amqp_url(),
+        security=None if tls is None else BaseSecurity(ssl_context=tls, use_ssl=True),
         app_id=service,
         default_channel=Channel(prefetch_count=PREFETCH, on_return_raises=True),
         ack_policy=AckPolicy.MANUAL,
@@ -107,7 +110,9 @@ async def connect(broker: RabbitBroker, *queues: RabbitQueue) -> None:
                 log.warning(
                     Event.DEPENDENCY_UNAVAILABLE, dependency="broker", reason=str(error), attempt=attempt.num
                 )
-                await broker.stop()
+                # What is half made may fail to close; that must not end the attempts.
+                with suppress(Exception):
+                    await broker.stop()
                 raise
 
 

@@ -23,6 +23,7 @@ def create_engine(settings: DatabaseSettings, *, application: str, is_pinged: bo
     closed is never handed out; one that died silently only where not `is_pinged`, which spares every
     transaction three round trips.
     """
+    tls = settings.database_tls()
     engine = create_async_engine(
         settings.sqlalchemy_url(),
         pool_size=settings.database_pool_size,
@@ -31,6 +32,7 @@ def create_engine(settings: DatabaseSettings, *, application: str, is_pinged: bo
         pool_pre_ping=is_pinged,
         json_deserializer=msgspec.json.decode,
         connect_args={
+            **({} if tls is None else {"ssl": tls}),
             "timeout": settings.database_acquire_timeout_seconds + 4,
             "command_timeout": settings.database_statement_timeout_ms / 1000 + 2,
             "server_settings": {

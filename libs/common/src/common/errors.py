@@ -4,6 +4,11 @@ The docstring of a class is the explanation that operators read; docs/architectu
 what is retried, how long, and what never.
 """
 
+import msgspec
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises where bytes are not what was expected: shape, encoding, or depth."""
+
 
 class FleetError(Exception):
     """Something in the fleet's own rules was broken."""

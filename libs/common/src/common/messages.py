@@ -18,6 +18,7 @@ from common.errors import Unusable
 Side = Literal["buy", "sell"]
 Symbol = Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9]{4,20}$")]
 _NonNegative = Annotated[float, msgspec.Meta(ge=0)]
+_UNBOOKABLE = Decimal(10) ** 12
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,8 +74,8 @@ class PositionUpdated(Message, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         _make_aware(self)
-        if not self.size.is_finite():
-            raise ValueError(f"the size of {self.symbol} is not finite")
+        if not is_bookable(self.size):
+            raise ValueError(f"the size of {self.symbol} is not finite, or has no room in any column")
 
 
 class OrderEvent(Message, frozen=True, kw_only=True):
@@ -186,6 +187,18 @@ def encode_signal(signal: TradingSignal) -> bytes:
     return body
 
 
+def in_utc(told: datetime) -> datetime:
+    """The instant in UTC, taken for UTC where it names no zone; ValueError where UTC has no such instant."""
+    try:
+        return told.replace(tzinfo=UTC) if told.tzinfo is None else told.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{told.isoformat()} is no instant in UTC") from None
+
+
+def is_bookable(figure: Decimal) -> bool:
+    """Whether a size or a price is finite, and has room in the platform's NUMERIC(20, 8)."""
+    return figure.is_finite() and figure.copy_abs() < _UNBOOKABLE
+
+
 def _make_aware(message: FeatureVector | PositionUpdated) -> None:
-    if message.timestamp.tzinfo is None:
-        msgspec.structs.force_setattr(message, "timestamp", message.timestamp.replace(tzinfo=UTC))
+    msgspec.structs.force_setattr(message, "timestamp", in_utc(message.timestamp))

@@ -8,8 +8,9 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
+from typing import Literal
 
 import httpx
 import msgspec
@@ -17,10 +18,10 @@ import structlog
 from prometheus_client import Counter, Gauge
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, SecretStr
 
-from common import tracing
-from common.errors import FleetError, TryAgain, Unusable
-from common.neighbour import http_client
-from common.settings import Port, SettingsGroup
+from common.errors import UNREADABLE, FleetError, TryAgain, Unusable
+from common.messages import in_utc, is_bookable
+from common.neighbour import ask, http_client
+from common.settings import NeighbourSettings, Port
 from common.telemetry import Event
 
 log = structlog.get_logger(__name__)
@@ -34,8 +35,11 @@ MAX_ANSWER_BYTES = 5_000_000
 _LEAST_PAUSE_S = 0.2
 
 
-class PositionManagerSettings(SettingsGroup):
+class PositionManagerSettings(NeighbourSettings):
     """How to reach the Position Manager, and how long to believe it."""
+
+    position_manager_scheme: Literal["http", "https"] = "http"
+    """https: encrypted, certificate and host name verified."""
 
     position_manager_host: str = "localhost"
     """Host of the Position Manager."""
@@ -54,7 +58,7 @@ class PositionManagerSettings(SettingsGroup):
 
     def position_manager_url(self) -> str:
         """Base URL of its REST interface."""
-        return f"http://{self.position_manager_host}:{self.position_manager_port}"
+        return f"{self.position_manager_scheme}://{self.position_manager_host}:{self.position_manager_port}"
 
 
 class Position(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,10 +75,9 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         figures = (self.size, self.average_entry_price, self.current_price)
-        if not all(figure is None or figure.is_finite() for figure in figures):
-            raise ValueError(f"{self.symbol}: not every figure is finite")
-        if self.last_updated.tzinfo is None:
-            msgspec.structs.force_setattr(self, "last_updated", self.last_updated.replace(tzinfo=UTC))
+        if not all(figure is None or is_bookable(figure) for figure in figures):
+            raise ValueError(f"{self.symbol}: not every figure can be booked")
+        msgspec.structs.force_setattr(self, "last_updated", in_utc(self.last_updated))
 
 
 class Booked(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,10 +104,12 @@ class PositionManager:
     def __init__(
         self, settings: PositionManagerSettings, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
+        self._timeout_s = settings.position_manager_timeout_seconds
         self._http = http_client(
             settings.position_manager_url(),
             settings.position_manager_api_key,
-            timeout_s=settings.position_manager_timeout_seconds,
+            timeout_s=self._timeout_s,
+            ca_file=settings.neighbour_ca_file,
             transport=transport,
         )
 
@@ -123,7 +128,7 @@ class PositionManager:
             return _NOTHING
         try:
             position = _one.decode(_body_of(answer))
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise Unusable(f"Position Manager answers no position: {error}") from error
         if position.symbol != symbol:
             raise Unusable(f"Position Manager answers {position.symbol} when asked for {symbol}")
@@ -137,7 +142,7 @@ class PositionManager:
         """Every symbol that has a row, open or closed. Raises as `booked` does."""
         try:
             listing = _listing.decode(_body_of(await self._get("/api/v1/positions")))
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise Unusable(f"Position Manager answers no positions: {error}") from error
         return {position.symbol: _booked(position) for position in listing.positions}
 
@@ -146,10 +151,14 @@ class PositionManager:
         await self._http.aclose()
 
     async def _get(self, path: str) -> httpx.Response:
-        try:
-            return await self._http.get(path, headers={"X-Trace-ID": tracing.current()})
-        except httpx.HTTPError as error:
-            raise TryAgain(f"Position Manager: {type(error).__name__}: {error}") from error
+        return await ask(
+            self._http,
+            "Position Manager",
+            "GET",
+            path,
+            timeout_s=self._timeout_s,
+            max_bytes=MAX_ANSWER_BYTES,
+        )
 
 
 class CachedPositions:
@@ -253,6 +262,4 @@ def _body_of(answer: httpx.Response) -> bytes:
             " (is POSITION_MANAGER_API_KEY right?)" if answer.status_code == httpx.codes.UNAUTHORIZED else ""
         )
         raise TryAgain(f"Position Manager answers {answer.status_code}{hint}")
-    if len(answer.content) > MAX_ANSWER_BYTES:
-        raise Unusable(f"Position Manager answers {len(answer.content)} bytes")
     return answer.content

@@ -27,6 +27,10 @@ from common.tables import SCHEMA_HEAD, schema_version
 PROBE_TIMEOUT_S = 2.0
 """Longest wait for one check."""
 
+TASKS = prometheus_client.Gauge(
+    "flotilla_asyncio_tasks", "Tasks of the process's event loop: a number that only rises is a leak."
+)
+
 Check = Callable[[], Awaitable[str | None]]
 """None when all is well, else what is wrong."""
 
@@ -188,6 +192,16 @@ async def _outcome(check: Check) -> tuple[str | None, float]:
         # Answered to anybody who asks: the kind says enough, the text may name hosts and users.
         problem = f"does not answer: {type(error).__name__}"
     return problem, round((time.perf_counter() - begun) * 1000, 3)
+
+
+def _count_tasks() -> float:
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:  # read from outside the event loop
+        return 0
+
+
+TASKS.set_function(_count_tasks)
 
 
 async def _answer_live(scope: Scope, receive: Receive, send: Send) -> None:

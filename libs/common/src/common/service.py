@@ -20,7 +20,7 @@ from faststream.asgi.types import ASGIApp, Receive, Scope, Send
 from faststream.rabbit import RabbitBroker, RabbitQueue
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from common import bus
+from common import bus, secret_settings
 from common.background import BackgroundTasks
 from common.probes import Check, Probes, database_check, queue_check
 from common.settings import EXIT_BAD_CONFIGURATION, ProcessSettings, load
@@ -110,8 +110,10 @@ def run(
     and ends those that would not end of themselves. `loop` and `http` are the quicker ones where HTTP is the
     work. Exits 78, saying what to change, where settings are invalid or the port cannot be had.
     """
-    settings = load(settings_type)
+    settings = load(settings_type, needs_secrets=True)
     configure_logging(name, settings.model_service_log_level)
+    for variable, reason in secret_settings.doubtful(settings.secrets_in_use()):
+        log.warning(Event.SECRET_IS_WEAK, variable=variable, reason=reason)
     listener = _listen(settings.listen_host, getattr(settings, port_variable.lower()), port_variable)
     app = create_app(settings)
     config = uvicorn.Config(
@@ -120,6 +122,7 @@ def run(
         http=http,
         log_config=None,
         access_log=False,
+        server_header=False,
         lifespan="on",
         timeout_graceful_shutdown=GRACE_S,
     )

@@ -5,6 +5,7 @@ range, the line under a field its meaning and unit. Invalid settings stop a serv
 problem at once, each named by its variable and never showing a secret.
 """
 
+import ssl
 import sys
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn, Self, TypeVar
@@ -19,13 +20,15 @@ from pydantic import (
     PrivateAttr,
     SecretStr,
     ValidationError,
+    field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from common import strategies_file
+from common import secret_settings, strategies_file
 from common.core.trading_state import TradingState
 from common.strategies_file import StrategiesFile
+from common.tls import CaFile, trusting
 
 EXIT_BAD_CONFIGURATION = 78
 """`EX_CONFIG` of sysexits.h: a supervisor that restarts on it restarts for nothing."""
@@ -62,11 +65,34 @@ CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split)]
 
 
 class SettingsGroup(BaseSettings):
-    """Reads the environment only; unset and empty are the same."""
+    """Reads the environment, and the files that it names for secrets; unset and empty are the same."""
 
     model_config = SettingsConfigDict(
         env_ignore_empty=True, frozen=True, extra="ignore", use_attribute_docstrings=True
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic hands it over by name
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What the code says goes before a variable, and that before the file of a secret."""
+        return init_settings, env_settings, secret_settings.SecretFiles(settings_cls)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _file_was_read(cls, value: object) -> object:
+        if isinstance(value, secret_settings.Unreadable):
+            raise ValueError(str(value))  # noqa: TRY004 - pydantic collects ValueError
+        return value
+
+    def secrets_in_use(self) -> dict[str, str]:
+        """The secrets that others expect of us, by variable; of a URL its password."""
+        return secret_settings.in_use({name: getattr(self, name) for name in type(self).model_fields})
 
 
 class DatabaseSettings(SettingsGroup):
@@ -84,6 +110,10 @@ class DatabaseSettings(SettingsGroup):
     """The role to connect as."""
     postgres_password: SecretStr = SecretStr("")
     """The role's password."""
+    postgres_sslmode: Literal["disable", "prefer", "require", "verify-ca", "verify-full"] | None = None
+    """As libpq knows it: verify-full beside real money; unset: as DATABASE_URL says, else prefer."""
+    postgres_sslrootcert: CaFile | None = None
+    """File of the authorities (PEM) that verify-ca and verify-full believe; unset: those of the machine."""
     database_pool_size: PositiveInt = 10
     """Connections that one process keeps at most."""
     database_acquire_timeout_seconds: PositiveFloat = 1.0
@@ -92,6 +122,20 @@ class DatabaseSettings(SettingsGroup):
     """Longest run of one statement, in milliseconds."""
     database_idle_in_transaction_timeout_ms: PositiveInt = 10_000
     """A transaction idle for longer is ended: the fence against a frozen process, in milliseconds."""
+
+    @model_validator(mode="after")
+    def _verifies_where_it_says_so(self) -> Self:
+        if self.postgres_sslrootcert and self.postgres_sslmode not in {"verify-ca", "verify-full"}:
+            raise ValueError("POSTGRES_SSLROOTCERT needs POSTGRES_SSLMODE verify-ca or verify-full")
+        if self.database_url and "sslrootcert=" in self.database_url.get_secret_value():
+            raise ValueError("DATABASE_URL: name the file of sslrootcert in POSTGRES_SSLROOTCERT")
+        return self
+
+    def database_tls(self) -> ssl.SSLContext | str | None:
+        """What asyncpg takes for `ssl`; None: what the URL says."""
+        if self.postgres_sslmode in {"verify-ca", "verify-full"}:
+            return trusting(self.postgres_sslrootcert, names_host=self.postgres_sslmode == "verify-full")
+        return self.postgres_sslmode
 
     def sqlalchemy_url(self) -> str:
         """The URL with the asyncpg driver named."""
@@ -118,6 +162,20 @@ class BusSettings(SettingsGroup):
     """The user to connect as."""
     rabbitmq_password: SecretStr = SecretStr("guest")
     """The user's password."""
+    rabbitmq_tls: bool = False
+    """Encrypted, certificate and host name verified (port 5671); RABBITMQ_URL says amqps:// instead."""
+    rabbitmq_ca_file: CaFile | None = None
+    """File of the authorities (PEM) that the broker's certificate is verified by; unset: the machine's."""
+
+    @model_validator(mode="after")
+    def _broker_is_verified_where_it_says_so(self) -> Self:
+        if self.rabbitmq_ca_file and not self.amqp_url().startswith("amqps:"):
+            raise ValueError("RABBITMQ_CA_FILE needs RABBITMQ_TLS, or a RABBITMQ_URL of amqps://")
+        return self
+
+    def broker_tls(self) -> ssl.SSLContext | None:
+        """How the broker is verified; None: the connection is not encrypted."""
+        return trusting(self.rabbitmq_ca_file) if self.amqp_url().startswith("amqps:") else None
 
     def amqp_url(self) -> str:
         """The URL of the broker, credentials included."""
@@ -125,7 +183,8 @@ class BusSettings(SettingsGroup):
             return self.rabbitmq_url.get_secret_value()
         password = quote(self.rabbitmq_password.get_secret_value(), safe="")
         user = quote(self.rabbitmq_user, safe="")
-        return f"amqp://{user}:{password}@{self.rabbitmq_host}:{self.rabbitmq_port}/"
+        scheme = "amqps" if self.rabbitmq_tls else "amqp"
+        return f"{scheme}://{user}:{password}@{self.rabbitmq_host}:{self.rabbitmq_port}/"
 
 
 class ProcessSettings(SettingsGroup):
@@ -219,8 +278,18 @@ class ModelStorageSettings(SettingsGroup):
     """Free bytes below which no training begins, where models or datasets are stored; 0: no limit."""
 
 
-class FeatureServiceSettings(SettingsGroup):
+class NeighbourSettings(SettingsGroup):
+    """How the platform's services are verified that are asked over https."""
+
+    neighbour_ca_file: CaFile | None = None
+    """File of the authorities (PEM) that certificates of https are verified by; unset: the machine's."""
+
+
+class FeatureServiceSettings(NeighbourSettings):
     """How to reach the Feature Service."""
+
+    feature_service_scheme: Literal["http", "https"] = "http"
+    """https: encrypted, certificate and host name verified."""
 
     feature_service_host: str = "localhost"
     """Host of the Feature Service."""
@@ -233,19 +302,25 @@ class FeatureServiceSettings(SettingsGroup):
 
     def feature_service_url(self) -> str:
         """Base URL of its REST interface."""
-        return f"http://{self.feature_service_host}:{self.feature_service_port}"
+        return f"{self.feature_service_scheme}://{self.feature_service_host}:{self.feature_service_port}"
 
 
 S = TypeVar("S", bound=SettingsGroup)
 
 
-def load(settings_type: type[S]) -> S:
-    """The settings of this process, or exit 78 after one line per problem on standard error."""
+def load(settings_type: type[S], *, needs_secrets: bool = False) -> S:
+    """The settings of this process, or exit 78 after one line per problem on standard error.
+
+    Where it `needs_secrets`, one that is empty or an example is a problem.
+    """
     try:
         settings = settings_type()
     except ValidationError as error:
         _refuse(problems(settings_type, error))
-    if isinstance(settings, StrategySettings) and (wrong := settings.strategy_problems()):
+    wrong = list(secret_settings.refused(settings.secrets_in_use())) if needs_secrets else []
+    if isinstance(settings, StrategySettings):
+        wrong += settings.strategy_problems()
+    if wrong:
         _refuse(wrong)
     return settings
 

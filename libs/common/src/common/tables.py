@@ -31,7 +31,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-SCHEMA_HEAD = "0008"
+SCHEMA_HEAD = "0009"
 """The revision this code was written for; readiness compares it with `schema_version`."""
 
 ADOPTED = (

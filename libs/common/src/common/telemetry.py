@@ -23,6 +23,10 @@ class Event(Named):
         "service started",
         "The process runs and answers health checks; it may still wait for others.",
     )
+    SECRET_IS_WEAK = (
+        "secret is weak",
+        "The secret of `variable` is accepted and should be replaced, because `reason`.",
+    )
     SERVICE_READY = "service ready", "The broker answered; messages are being consumed."
     SERVICE_STOPPED = "service stopped", "The process finished what it had begun and ends."
     DEPENDENCY_UNAVAILABLE = (

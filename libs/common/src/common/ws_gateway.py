@@ -1,19 +1,25 @@
 """The ws-gateway over REST: asks it to write the account's balances anew."""
 
+from typing import Literal
+
 import httpx
 from pydantic import SecretStr
 
-from common import tracing
-from common.errors import TryAgain
-from common.neighbour import http_client
-from common.settings import Port, SettingsGroup
+from common.errors import TryAgain, Unusable
+from common.neighbour import ask, http_client
+from common.settings import NeighbourSettings, Port
 
 TIMEOUT_S = 5.0
 """Longest wait for its answer: it asks the exchange."""
+MAX_ANSWER_BYTES = 1_000_000
+"""A longer answer is garbage."""
 
 
-class WsGatewaySettings(SettingsGroup):
+class WsGatewaySettings(NeighbourSettings):
     """How to reach the ws-gateway."""
+
+    ws_gateway_scheme: Literal["http", "https"] = "http"
+    """https: encrypted, certificate and host name verified."""
 
     ws_gateway_host: str | None = None
     """Host of the ws-gateway; unset: it is never asked to refresh balances."""
@@ -24,7 +30,7 @@ class WsGatewaySettings(SettingsGroup):
 
     def ws_gateway_url(self) -> str:
         """Base URL of its REST interface."""
-        return f"http://{self.ws_gateway_host or 'localhost'}:{self.ws_gateway_port}"
+        return f"{self.ws_gateway_scheme}://{self.ws_gateway_host or 'localhost'}:{self.ws_gateway_port}"
 
 
 class WsGateway:
@@ -37,15 +43,23 @@ class WsGateway:
             settings.ws_gateway_url(),
             settings.ws_gateway_api_key,
             timeout_s=TIMEOUT_S,
+            ca_file=settings.neighbour_ca_file,
             transport=transport,
         )
 
     async def sync_balances(self) -> None:
         """account_balances has fresh rows. Raises TryAgain where the ws-gateway does not say so."""
         try:
-            answer = await self._http.post("/api/v1/balances/sync", headers={"X-Trace-ID": tracing.current()})
-        except httpx.HTTPError as error:
-            raise TryAgain(f"ws-gateway: {type(error).__name__}: {error}") from error
+            answer = await ask(
+                self._http,
+                "ws-gateway",
+                "POST",
+                "/api/v1/balances/sync",
+                timeout_s=TIMEOUT_S,
+                max_bytes=MAX_ANSWER_BYTES,
+            )
+        except Unusable as error:
+            raise TryAgain(str(error)) from error
         if answer.is_error or answer.is_redirect:
             raise TryAgain(f"ws-gateway answers {answer.status_code}")
 

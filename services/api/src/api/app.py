@@ -8,6 +8,7 @@ from litestar import Litestar, Router
 from litestar.di import Provide
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
+from pydantic import SecretStr
 
 from api import auth, description, problems
 from api.attempts import Attempts
@@ -42,6 +43,7 @@ from api.routes import (
     training,
     training_status,
 )
+from api.safe_headers import safe
 from api.settings import Settings
 from api.traces import traced
 from common import bus
@@ -117,12 +119,19 @@ def end_streams(app: Litestar) -> None:
 
 # Outside of the router, so that a path that does not exist asks for the key as well.
 def _outside_of_the_routes(app: ASGIApp, settings: Settings) -> ASGIApp:
-    key, read_only = settings.model_service_api_key, settings.model_service_readonly_api_key
-    keys = auth.Keys(key.get_secret_value(), read_only.get_secret_value() if read_only else None)
+    keys = auth.Keys(
+        settings.model_service_api_key.get_secret_value(),
+        _revealed(settings.model_service_readonly_api_key),
+        _revealed(settings.model_service_api_key_previous),
+    )
     attempts = Attempts(settings.model_service_wrong_keys_per_minute)
     open_paths = health.PATHS | console.PATHS
     keyed = auth.keyed(app, keys, attempts, open_paths=open_paths)
-    return traced(observed(problems.guarded(keyed), quiet_paths=open_paths))
+    return safe(traced(observed(problems.guarded(keyed), quiet_paths=open_paths)))
+
+
+def _revealed(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret else None
 
 
 # `provided`: what routes may ask for, by the name of their argument.

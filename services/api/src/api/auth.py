@@ -36,18 +36,20 @@ Access = Literal["none", "read", "full"]
 
 
 class Keys:
-    """The keys that open the API; without `read_only` there is one."""
+    """The keys that open the API: the key, the one before while clients change over, and one that reads."""
 
-    def __init__(self, key: str, read_only: str | None) -> None:
+    def __init__(self, key: str, read_only: str | None, previous: str | None = None) -> None:
         self._key = _digest(key.encode())
         self._read_only = None if read_only is None else _digest(read_only.encode())
+        self._previous = None if previous is None else _digest(previous.encode())
 
     def access(self, given: bytes) -> Access:
         """What `given` opens; that takes equally long for every key."""
         digest = _digest(given)
         is_key = hmac.compare_digest(digest, self._key)
+        is_previous = hmac.compare_digest(digest, self._previous or self._key)
         is_read_only = hmac.compare_digest(digest, self._read_only or self._key)
-        if is_key:
+        if is_key or is_previous:
             return "full"
         return "read" if is_read_only else "none"
 

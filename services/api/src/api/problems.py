@@ -178,7 +178,8 @@ def handlers() -> ExceptionHandlersMap:
         Conflict: _answering(409),
         Unusable: _answering(422),
         TryAgain: _answering(503),
-        # The JSON decoder's; no code of ours recurses.
+        # The JSON decoder's; no code of ours recurses, and what it reads as text is text.
+        UnicodeDecodeError: lambda _, __: _response(problem(400, "the body is not UTF-8")),
         RecursionError: lambda _, __: _response(problem(400, "the body is nested too deeply")),
         SQLAlchemyError: _database_failed,
         OSError: _database_failed,

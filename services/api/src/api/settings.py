@@ -5,6 +5,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, SecretStr, model_validator
 
 from common.exit_settings import ExitRuleSettings
+from common.secret_settings import weakness
 from common.settings import (
     BusSettings,
     DatabaseSettings,
@@ -22,6 +23,8 @@ def _sendable(key: SecretStr) -> SecretStr:
         raise ValueError("must hold the key that clients send as X-API-Key")
     if not all("!" <= character <= "~" for character in value):
         raise ValueError("must be printable ASCII without spaces: a header carries nothing else safely")
+    if weak := weakness(value):
+        raise ValueError(weak)
     return key
 
 
@@ -46,6 +49,8 @@ class Settings(
         SecretStr("")
     )
     """The key that clients send as X-API-Key; without one the API does not start."""
+    model_service_api_key_previous: Annotated[SecretStr, AfterValidator(_sendable)] | None = None
+    """The key before, as good as the key while clients change over; unset: there is none."""
     model_service_readonly_api_key: Annotated[SecretStr, AfterValidator(_sendable)] | None = None
     """A second key, which reads everything and changes nothing; unset: there is none."""
     model_service_wrong_keys_per_minute: Annotated[int, Field(ge=1, le=10_000)] = 30
@@ -59,4 +64,7 @@ class Settings(
     def _keys_differ(self) -> Self:
         if self.model_service_readonly_api_key == self.model_service_api_key:
             raise ValueError("MODEL_SERVICE_READONLY_API_KEY must not be MODEL_SERVICE_API_KEY")
+        previous = self.model_service_api_key_previous
+        if previous and previous in {self.model_service_api_key, self.model_service_readonly_api_key}:
+            raise ValueError("MODEL_SERVICE_API_KEY_PREVIOUS must not be a key that is set already")
         return self

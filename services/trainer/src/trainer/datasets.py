@@ -16,8 +16,8 @@ import msgspec
 from prometheus_client import Counter
 
 from common import tracing
-from common.errors import NotFound, TryAgain, Unusable
-from common.neighbour import http_client
+from common.errors import UNREADABLE, NotFound, TryAgain, Unusable
+from common.neighbour import ask, http_client, is_packed
 from common.settings import FeatureServiceSettings
 from trainer.core.periods import Period, Periods
 from trainer.core.recipe import TargetType
@@ -25,6 +25,8 @@ from trainer.job import SPLITS, SplitName
 
 MAX_SPLIT_BYTES = 4 * 2**30
 """A longer download is garbage."""
+MAX_ANSWER_BYTES = 1_000_000
+"""A longer answer to anything else is, too."""
 DOWNLOAD_SILENCE_S = 30.0
 """Longest wait for the next piece of a download, in seconds."""
 DOWNLOAD_LIMIT_S = 900.0
@@ -98,10 +100,12 @@ class Datasets:
         download_limit_s: float = DOWNLOAD_LIMIT_S,
     ) -> None:
         self._download_limit_s = download_limit_s
+        self._timeout_s = settings.feature_service_timeout_seconds
         self._http = http_client(
             settings.feature_service_url(),
             settings.feature_service_api_key,
-            timeout_s=settings.feature_service_timeout_seconds,
+            timeout_s=self._timeout_s,
+            ca_file=settings.neighbour_ca_file,
             transport=transport,
         )
 
@@ -184,13 +188,15 @@ class Datasets:
             "GET",
             f"/dataset/{dataset_id}/download",
             params={"split": split},
-            headers={**_trace(), "Accept-Encoding": "identity", **unfinished.resuming()},
+            headers={"X-Trace-ID": tracing.current(), **unfinished.resuming()},
             timeout=DOWNLOAD_SILENCE_S,
         ) as answer:
             if answer.status_code == httpx.codes.NOT_FOUND:
                 return False
             if answer.status_code not in {httpx.codes.OK, httpx.codes.PARTIAL_CONTENT}:
                 raise _Refused(f"the Feature Service answers {answer.status_code}")
+            if is_packed(answer):
+                raise _Refused("the Feature Service answers packed, though asked for plain")
             if not unfinished.goes_on_with(answer):
                 unfinished.begin_anew(answer)
             if answer.status_code == httpx.codes.PARTIAL_CONTENT and not unfinished.size:
@@ -217,9 +223,17 @@ class Datasets:
 
     async def _asked(self, method: str, path: str, json: object = None) -> httpx.Response:
         try:
-            return await self._http.request(method, path, json=json, headers=_trace())
-        except httpx.HTTPError as error:
-            raise TryAgain(f"the Feature Service does not answer: {type(error).__name__}") from error
+            return await ask(
+                self._http,
+                "the Feature Service",
+                method,
+                path,
+                json=json,
+                timeout_s=self._timeout_s,
+                max_bytes=MAX_ANSWER_BYTES,
+            )
+        except Unusable as error:  # of the answer, not of what was asked for
+            raise TryAgain(str(error)) from error
 
 
 class _Refused(Exception):
@@ -281,12 +295,8 @@ def _bounds(name: str, period: Period) -> dict[str, str]:
     }
 
 
-def _trace() -> dict[str, str]:
-    return {"X-Trace-ID": tracing.current()}
-
-
 def _decoded(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
     try:
         return decoder.decode(body)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise TryAgain(f"the Feature Service answers what cannot be read: {error}") from error

@@ -1,0 +1,114 @@
+"""Mutation testing of the cores: would a test notice if a line decided something else?
+
+`python -m tests.mutants [NAMES]` changes every function under a `core/` in every way that mutmut knows, runs
+the unit tests that reach it, and prints what went unnoticed; NAMES (`common.core.exits.*`) choose some.
+What was found before stands until its function changes, unless it is named again. Ends with status 1 where
+fewer than LEAST_KILLED are noticed of a full run, or any change of what must not fail goes unnoticed.
+
+mutmut wants one source folder and packages named by their place in it: it works on a copy of the tree.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+COPY = ROOT / ".flotilla" / "mutants"
+PACKAGES = ("libs/*/src", "services/*/src", "deploy/*/src", "migrations/src")
+LEAST_KILLED = 0.85
+WITHOUT_SURVIVORS = (
+    "common.core.exits.*",
+    "common.core.ids.*",
+    "common.core.trading_state.*",
+    "exit_strategy.core.keeping.*",
+    "inference.core.stream.*",
+    "inference.core.vector_gates.*",
+    "trainer.core.promotion.*",
+)
+"""Stop loss, staleness, ids, fences and promotion."""
+FATES = ("killed", "hung", "survived", "not run")
+KILLED = (1, 3)
+"""How the tests ended where one failed."""
+HUNG = (-24, 24, 36, 152, 255, -9)
+"""How they ended where they took too long: noticed, too, unless the machine itself was too busy."""
+UNDECIDED = (None, 2)
+"""Not run, or broken off by the user."""
+
+
+def main(names: list[str]) -> int:
+    """Runs what is to be run and prints what came of it; the exit status."""
+    _copy_tree()
+    mutmut = Path(sys.executable).with_name("mutmut")
+    ran = subprocess.run([mutmut, "run", "--max-children", "1", *names], cwd=COPY, check=False)
+    if ran.returncode:
+        return ran.returncode
+    verdicts = {name: code for name, code in _verdicts() if not names or _is_one_of(name, names)}
+    return _report(verdicts, is_whole=not names)
+
+
+def _copy_tree() -> None:
+    for sources in PACKAGES:
+        for package in ROOT.glob(f"{sources}/*/__init__.py"):
+            _copy(package.parent, COPY / "src" / package.parent.name)
+    _copy(ROOT / "tests", COPY / "tests")
+    shutil.rmtree(COPY / "mutants" / "tests", ignore_errors=True)
+    shutil.copy2(ROOT / "pyproject.toml", COPY)
+
+
+def _copy(tree: Path, to: Path) -> None:
+    # What is gone from the tree must not be tested; mutmut goes by the times of files.
+    shutil.rmtree(to, ignore_errors=True)
+    shutil.copytree(tree, to, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def _verdicts() -> Iterator[tuple[str, int | None]]:
+    changed = COPY / "mutants"
+    for found in changed.glob("src/**/*.meta"):
+        if (COPY / found.relative_to(changed)).with_suffix("").is_file():
+            yield from json.loads(found.read_text())["exit_code_by_key"].items()
+
+
+def _report(verdicts: dict[str, int | None], *, is_whole: bool) -> int:
+    by_package: dict[str, Counter[str]] = {}
+    survivors = []
+    for name, code in sorted(verdicts.items()):
+        fate = _fate(code)
+        by_package.setdefault(name.partition(".")[0], Counter())[fate] += 1
+        if fate == "survived":
+            survivors.append(name)
+    for survivor in survivors:
+        print(f"survived: {survivor}")
+    total: Counter[str] = sum(by_package.values(), Counter())
+    for package, fates in [*by_package.items(), ("all", total)]:
+        counts = "".join(f"{fates[fate]:7} {fate}" for fate in FATES)
+        print(f"{package:14} {fates.total():6} changes {counts}  {_share(fates):.1%} noticed")
+    forbidden = [name for name in survivors if _is_one_of(name, WITHOUT_SURVIVORS)]
+    for name in forbidden:
+        print(f"must not survive: {name}")
+    return int(bool(forbidden) or (is_whole and _share(total) < LEAST_KILLED))
+
+
+def _fate(code: int | None) -> str:
+    if code in UNDECIDED:
+        return "not run"
+    if code in KILLED:
+        return "killed"
+    return "hung" if code in HUNG else "survived"
+
+
+def _share(fates: Counter[str]) -> float:
+    noticed = fates["killed"] + fates["hung"]
+    return noticed / max(1, noticed + fates["survived"])
+
+
+def _is_one_of(name: str, patterns: tuple[str, ...] | list[str]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
