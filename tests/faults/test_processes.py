@@ -76,7 +76,7 @@ async def test_services_wait_for_what_they_need_in_whatever_order_it_comes(fleet
     async with asyncio.timeout(60):
         while await fleet.alive(services):
             await asyncio.sleep(0.1)
-    restarts = fleet.restarts()
+    processes = [fleet.pid(each) for each in services]
 
     for needed in order:
         statuses = [await fleet.status(each) for each in services if needed in (BROKER, DATABASE)]
@@ -88,7 +88,7 @@ async def test_services_wait_for_what_they_need_in_whatever_order_it_comes(fleet
     ready_s = await fleet.all_ready()
 
     findings.measured("start: " + ", ".join(order), ready=ready_s)
-    assert fleet.restarts() == restarts
+    assert [fleet.pid(each) for each in services] == processes
 
 
 async def test_exits_that_fall_due_while_nobody_executes_close_each_position_once(fleet, findings):

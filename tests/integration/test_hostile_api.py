@@ -81,13 +81,14 @@ async def test_every_command_answers_every_body(api):
             headers = {"content-type": "application/json"}
             response = await client.request(method, path, content=body, headers=headers)
             _check(response, f"{method} {path} {body[:80]!r}")
-            if not _is_json(body):
+            # An empty body is none, which some commands do not need.
+            if body and not _is_json(body):
                 assert response.status_code >= 400, (path, body[:80])
 
         await _all(send, asked)
         assert (await client.get("/api/v1/strategies")).status_code == 200
-        triggered = await client.post("/api/v1/trading/states/fleet/pause", json=SAID)
-        assert triggered.status_code < 500
+        reduced = await client.put("/api/v1/trading-states/fleet", json={"state": "REDUCING", **SAID})
+        assert reduced.status_code == 200, reduced.text
 
 
 async def test_every_read_answers_every_value_of_every_parameter(api):

@@ -26,6 +26,7 @@ class FaultyLine:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._accepting: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._carrying: set[asyncio.Task[None]] = set()
         self._moving = asyncio.Event()
         self._moving.set()
         self._left_bytes: int | None = None
@@ -53,7 +54,9 @@ class FaultyLine:
             yield self
         finally:
             self._accepting.close()
+            self._moving.set()
             self._tear()
+            await asyncio.gather(*self._carrying, return_exceptions=True)
 
     def reset(self) -> None:
         """Every connection is torn; new ones are carried."""
@@ -81,21 +84,23 @@ class FaultyLine:
         self._moving.set()
 
     async def _carry(self, near_in: asyncio.StreamReader, near_out: asyncio.StreamWriter) -> None:
-        if self._is_cut:
-            _reset(near_out)
-            return
+        task = asyncio.current_task()
+        assert task is not None
+        self._carrying.add(task)
+        self._writers.add(near_out)
+        writers = {near_out}
         try:
-            far_in, far_out = await asyncio.open_connection(*self._server)
-        except OSError:
-            _reset(near_out)
-            return
-        pair = {near_out, far_out}
-        self._writers |= pair
-        forwarding = (self._forward(near_in, far_out), self._forward(far_in, near_out))
-        try:
-            await asyncio.gather(*forwarding)
+            if not self._is_cut:
+                with contextlib.suppress(OSError):
+                    far_in, far_out = await asyncio.open_connection(*self._server)
+                    writers.add(far_out)
+                    self._writers.add(far_out)
+                    await asyncio.gather(self._forward(near_in, far_out), self._forward(far_in, near_out))
         finally:
-            self._writers -= pair
+            for writer in writers:
+                _reset(writer)
+            self._writers -= writers
+            self._carrying.discard(task)
 
     async def _forward(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):

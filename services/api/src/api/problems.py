@@ -60,6 +60,9 @@ MEANINGS: Mapping[int, str] = {
 }
 """What a status means wherever it is documented."""
 
+LONGEST_SENTENCE = 1000
+"""Of an answer, in characters."""
+
 CLIENT_LEFT = 499
 """Status, in log and metrics alone, of a request whose client left before there was an answer."""
 
@@ -117,7 +120,7 @@ def problem(status: int, detail: str, *, code: str | None = None) -> Problem:
     return Problem(
         title=HTTPStatus(status).phrase,
         status=status,
-        detail=detail,
+        detail=_shortened(detail),
         code=code or CODES.get(status, "error"),
     )
 
@@ -198,7 +201,15 @@ def _refused(request: Request[Any, Any, Any], error: HTTPException) -> Response[
 
 
 def _faults(extra: list[Any]) -> list[Fault]:
-    return [Fault(field=str(each.get("key", "body")), message=str(each["message"])) for each in extra]
+    return [
+        Fault(field=_shortened(str(each.get("key", "body"))), message=_shortened(str(each["message"])))
+        for each in extra
+    ]
+
+
+# A sentence may quote what it refuses, which may be as long as a body.
+def _shortened(sentence: str) -> str:
+    return sentence if len(sentence) <= LONGEST_SENTENCE else f"{sentence[: LONGEST_SENTENCE - 1]}…"
 
 
 def _answering(status: int) -> Callable[[Request[Any, Any, Any], Exception], Response[Problem]]:
