@@ -66,6 +66,13 @@ async def unfinished(platform, worker, amqp_url):
     return moved
 
 
+# Who took an intent over and does not know what became of it leaves it to the relay, after the lease.
+async def finished_by_the_relay(platform, worker):
+    assert await platform.rows("SELECT state FROM signal_outbox") == [{"state": "pending"}]
+    await platform.execute("UPDATE signal_outbox SET lease_until = now() - interval '1 second'")
+    assert await worker._outbox.relay("entry") == 1
+
+
 @pytest.mark.parametrize("state", ["HALTED", "REDUCING"])
 @pytest.mark.parametrize("by", ["relay", "redelivery"])
 async def test_an_old_entry_is_expired_and_not_sent_once_the_fleet_may_not_enter(
@@ -78,6 +85,7 @@ async def test_an_old_entry_is_expired_and_not_sent_once_the_fleet_may_not_enter
         assert await worker._outbox.relay("entry") == 1
     else:
         await worker.on_vector(moved, redelivered=True)
+        await finished_by_the_relay(platform, worker)
 
     [intent] = await platform.rows("SELECT state, reason FROM signal_outbox")
     assert intent == {"state": "expired", "reason": f"trading state {state} before it was published"}
@@ -90,10 +98,28 @@ async def test_an_old_entry_is_not_sent_in_the_last_moment_of_its_validity(worke
     await platform.execute("UPDATE signal_outbox SET valid_until = now() + interval '200 milliseconds'")
 
     await worker.on_vector(moved, redelivered=True)
+    await finished_by_the_relay(platform, worker)
 
     [intent] = await platform.rows("SELECT state, reason FROM signal_outbox")
     assert intent == {"state": "expired", "reason": "its validity had ended"}
     assert await signals_on_the_wire(amqp_url) == []
+
+
+async def test_an_entry_that_its_dead_worker_sent_is_recorded_though_its_order_shows_late(
+    worker, platform, amqp_url
+):
+    moved = await unfinished(platform, worker, amqp_url)
+    await platform.execute("UPDATE signal_outbox SET valid_until = now() - interval '10 milliseconds'")
+
+    await worker.on_vector(moved, redelivered=True)
+    [sent] = await platform.rows("SELECT signal_id, symbol, state FROM signal_outbox")
+    assert sent["state"] == "pending"
+    await platform.order(sent["symbol"], "Buy", signal_id=sent["signal_id"])
+    await finished_by_the_relay(platform, worker)
+
+    assert await platform.rows("SELECT state FROM signal_outbox") == [{"state": "published"}]
+    [recorded] = await platform.rows("SELECT signal_id FROM trading_signals")
+    assert recorded["signal_id"] == sent["signal_id"]
 
 
 async def test_a_redelivered_vector_whose_order_exists_only_gets_its_record(worker, platform, amqp_url):

@@ -276,7 +276,7 @@ class Outbox(RuleBasedStateMachine):
         intent.left_s = 0
 
     def publishes(self, intent, claim, script):
-        expected = self.expected(intent, script, is_late=not claim.is_new)
+        expected = self.expected(intent, script, is_late=not claim.is_new, unknown=claim.may_be_sent)
 
         if expected is Died:
             with pytest.raises(Died):
@@ -310,14 +310,13 @@ class Outbox(RuleBasedStateMachine):
         else:
             assert self.answered(self.outbox.relay(intent.kind), script) == 1
 
-    def expected(self, intent, script, *, is_late):
+    def expected(self, intent, script, *, is_late, unknown=False):
         """How a publish ends by this script; the model stands there afterwards."""
         for outcome in script:
-            if not self.has_time(intent):
-                return intent.ends(Fate.EXPIRED)
-            if is_late and intent.kind == "entry" and self.trading_state is not TradingState.ACTIVE:
-                return intent.ends(Fate.EXPIRED)
-            is_late = True
+            barred = is_late and intent.kind == "entry" and self.trading_state is not TradingState.ACTIVE
+            if barred or not self.has_time(intent):
+                return Fate.PENDING if unknown else intent.ends(Fate.EXPIRED)
+            is_late, unknown = True, unknown or outcome.startswith("unknown")
             intent.sent += outcome not in {"dies before", "away", "unknown, lost"}
             if outcome.startswith("dies"):
                 return Died

@@ -71,6 +71,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """The strategy whose trading state must let it through; None: an exit."""
     is_new: bool
     """Claimed a moment ago under the state that was read then; an old one is published only if ACTIVE."""
+    may_be_sent: bool = False
+    """Somebody else may have sent it so lately that the Order Manager cannot show an order yet."""
 
 
 class SignalOutbox:
@@ -156,22 +158,23 @@ class SignalOutbox:
                     select(signal_outbox.c.state).where(signal_outbox.c.signal_id == signal_id)
                 )
         if row is not None:
-            claim = _claim_of(row)
+            claim = msgspec.structs.replace(_claim_of(row), may_be_sent=True)
             return await self._settle(claim, Fate.PUBLISHED, None) if row[-1] else claim
         return None if state is None else Fate(state)
 
     async def publish(self, claim: Claim) -> Fate:
         """Published and recorded, or expired.
 
-        PENDING where the broker never said whether it took the signal, or the database did not answer: the
+        PENDING where nobody knows whether the broker took the signal, or the database did not answer: the
         relay finishes it, once the Order Manager had time to show an order. Whatever is not sent at once
         needs LEAST_LEFT_S and, again, an ACTIVE trading state: nothing here tells what reduces a position.
         """
-        reason, unknown, is_late = "its validity had ended", False, not claim.is_new
+        reason, unknown, is_late = "its validity had ended", claim.may_be_sent, not claim.is_new
         while _seconds_until(claim.valid_until) > (LEAST_LEFT_S if is_late else 0):
             try:
                 if is_late and (barred := await self._barred(claim)):
-                    return await self._settle(claim, Fate.EXPIRED, barred)
+                    reason = barred
+                    break
             except (DBAPIError, PoolTimeout, OSError) as error:
                 log.warning(Event.SIGNAL_LEFT_TO_RELAY, signal_id=str(claim.signal_id), reason=str(error))
                 return Fate.PENDING
