@@ -61,7 +61,7 @@ else
 test: environment
 	@$(BIN)/python -m pytest --cov --cov-branch --cov-report= tests/unit tests/contract
 	@$(BIN)/python -m coverage report --include='*/core/*' --fail-under=95
-	@$(BIN)/python -m pytest tests/migrations tests/images tests/deployment tests/integration tests/scenario
+	@$(BIN)/python -m pytest tests/migrations tests/images tests/deployment tests/integration tests/faults tests/scenario
 endif
 
 test-console: environment

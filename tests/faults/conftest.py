@@ -1,6 +1,7 @@
 """A fleet whose servers may be killed and whose lines to them can be made faulty."""
 
 import asyncio
+import os
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
@@ -18,6 +19,9 @@ from sandbox.servers import FLOTILLA, private_servers
 from sandbox.settings import MarketSettings
 from sandbox.supervisor import Backoff
 
+HOME = FLOTILLA.parent / os.environ.get("FLOTILLA_TEST_HOME", ".flotilla/test-servers").replace(
+    "test-", "faults-"
+)
 FINDINGS = FLOTILLA / "reliability.json"
 VALIDITY_S = 5.0
 
@@ -42,11 +46,10 @@ async def fleet(findings):
     """Two inference workers, two exit workers, trainer and API; every neighbour a process of its own."""
     async with AsyncExitStack() as stack:
         entered = stack.enter_context
-        # Entered in a thread: it starts servers, which takes its time.
-        manager = private_servers(FLOTILLA / "faults", report=lambda _: None)
+        manager = private_servers(HOME, report=lambda _: None)
         servers = await asyncio.to_thread(entered, manager)
         began = datetime.now(UTC)
-        run = await paper_run.begin(servers, FLOTILLA / "faults" / "runs", began)
+        run = await paper_run.begin(servers, HOME / "runs", began)
         await paper_run.prepare(run)
         lines = {
             BROKER: await stack.enter_async_context(FaultyLine.to(run.rabbitmq_url).laid()),

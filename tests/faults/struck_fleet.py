@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -10,6 +11,8 @@ import httpx
 
 from sandbox.outages import DATABASE_IS_AWAY
 
+IN_FULL = os.environ.get("FAULTS") == "all"
+"""Every fault and every order of starts, not only those of every test run."""
 READY_WITHIN_S = 60.0
 """Patience with a loaded machine; what was measured is in reliability.json."""
 ALIVE_WITHIN_S = 5.0
@@ -106,6 +109,10 @@ class StruckFleet:
         """Services that do not answer whether they live, though they run."""
         answers = await asyncio.gather(*(self.status(each, "/health/live") for each in services))
         return [name for name, status in zip(services, answers, strict=True) if status != 200]
+
+    async def decides(self):
+        """Every stream was decided on after this was asked, and the workers have told."""
+        await self.until("SELECT 1 FROM latest_outcomes HAVING min(decided_at) > $1", datetime.now(UTC))
 
     async def trades(self, since=None):
         """Seconds until a signal decided after `since` (now) was recorded."""

@@ -1,6 +1,6 @@
 """When could the fleet be expected to keep its times? Not during faults, nor shortly after them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from sandbox.core.audit.record import Gap, Record
@@ -9,13 +9,25 @@ HARMLESS = ("queue_poisoned", "state_halted", "state_reducing")
 """Faults that take nothing away from the fleet."""
 
 
-def disturbances(record: Record, after: timedelta) -> list[Gap]:
-    """Every fault with `after` behind it: the time in which answers may be late."""
+def disturbances(record: Record, after: timedelta, of: Collection[str] | None = None) -> list[Gap]:
+    """Every fault with `after` behind it: the time in which answers may be late.
+
+    Only faults of the services or servers `of`, where these are named.
+    """
     return [
         Gap(began_at=each.began_at, ended_at=each.healed_at + after)
         for each in record.faults
-        if not each.kind.startswith(HARMLESS)
+        if not each.kind.startswith(HARMLESS) and (of is None or each.kind.partition(" ")[2] in of)
     ]
+
+
+def due_at(faults: Sequence[Gap], at: datetime, within: timedelta) -> datetime:
+    """Until when what began at `at` is done: `within` later, and as long after every fault that began before."""
+    due = at + within
+    for each in sorted(faults, key=lambda each: each.began_at):
+        if each.began_at <= due:
+            due = max(due, each.ended_at + within)
+    return due
 
 
 def overlaps(gaps: Sequence[Gap], began_at: datetime, ended_at: datetime) -> bool:

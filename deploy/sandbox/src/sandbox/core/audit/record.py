@@ -3,7 +3,7 @@
 Times are UTC and aware. What was sampled was seen from outside; what stands in tables was read at the end.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -17,6 +17,8 @@ TRADING_SIGNALS = "model-service.trading_signals"
 """The queue that the Order Manager reads."""
 PRICE_SEEN = "flotilla.price_seen"
 """The exchange that carries prices to the exit workers."""
+POSITION_UPDATED = "position-manager.position_updated"
+"""The queue by which the Position Manager tells sizes."""
 
 
 class Heard(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +100,10 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
     """Whether trading_signals has it."""
     orders: int
     """Orders of it that were not rejected."""
+    recorded_at: datetime | None = None
+    """When the row of trading_signals was written."""
+    filled: Decimal = Decimal(0)
+    """Base units that its orders bought or sold."""
 
 
 class Lifecycle(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,6 +121,8 @@ class Lifecycle(msgspec.Struct, frozen=True, kw_only=True):
     stop_price: Decimal | None
     latched_rule: str | None
     latched_at: datetime | None
+    peak_price: Decimal | None = None
+    """The best price that its rules remember, for its side."""
 
 
 class StateChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,6 +165,17 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class Redelivered(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that the broker gave out again to one of our consumers, and how often."""
+
+    queue: str
+    digest: str
+    """Of its body."""
+    times: int
+    first_at: datetime
+    last_at: datetime
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """All that a run left."""
 
@@ -183,6 +202,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Where a secret was written: process and event, never the text."""
     errors: Sequence[str]
     """Log lines of level error, and tracebacks."""
+    redelivered: Sequence[Redelivered] = ()
+    lots: Mapping[str, Decimal] = {}
+    """Smallest step of a quantity, in base units, by symbol."""
 
 
 class Promises(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,5 +220,7 @@ class Promises(msgspec.Struct, frozen=True, kw_only=True):
     """How old a worker's knowledge of a trading state may be."""
     clock_tolerance: timedelta = timedelta(seconds=1)
     """How far the stamps of two processes and the database may be apart."""
+    redeliveries: int = 10
+    """A message may be given out again so often, and so often more for each fault in that time."""
     rss_limit_bytes: int = 400 * 1024 * 1024
     """Of one process."""

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
+from sandbox.core.audit.quiet import disturbances, overlaps
 from sandbox.core.audit.record import Promises, Record
 
 
@@ -20,6 +21,7 @@ def faults(record: Record, promises: Promises) -> Iterator[str]:
     yield from _letters(record)
     for leak in sorted(set(record.leaks)):
         yield f"a secret was written: {leak}"
+    yield from _requeued(record, promises)
     yield from _memory(record, promises)
 
 
@@ -32,6 +34,18 @@ def _letters(record: Record) -> Iterator[str]:
         yield f"a message of {queue} was put aside {times} times and nobody poisoned it so: {body[:200]!r}"
     if record.letters_left:
         yield f"{record.letters_left} dead letters were never collected"
+
+
+# A lost connection gives back what was not acknowledged, once each time; a loop does not stop.
+def _requeued(record: Record, promises: Promises) -> Iterator[str]:
+    struck = disturbances(record, promises.recovery)
+    for each in record.redelivered:
+        faults = sum(overlaps([fault], each.first_at, each.last_at) for fault in struck)
+        if each.times > promises.redeliveries * (1 + faults):
+            yield (
+                f"a message of {each.queue} ({each.digest}) was given out again {each.times} times from "
+                f"{each.first_at} to {each.last_at}"
+            )
 
 
 def _memory(record: Record, promises: Promises) -> Iterator[str]:

@@ -2,14 +2,18 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import msgspec
 
 from common.core.exits.exit_signal import WITHOUT_DATABASE
-from sandbox.core.audit.quiet import disturbances, overlaps
+from sandbox.core.audit.quiet import disturbances, due_at, overlaps
 from sandbox.core.audit.record import TRADING_SIGNALS, Heard, Promises, Record, Signal
+
+
+RECORDING = frozenset({"broker", "database", "inference", "exit_strategy"})
+"""Whose faults may delay a row of trading_signals."""
 
 
 class _Body(msgspec.Struct, frozen=True):
@@ -28,6 +32,7 @@ def faults(record: Record, promises: Promises) -> Iterator[str]:
     yield from _in_time(record, promises, sent, of_id)
     yield from _fresh_and_in_order(record, promises)
     yield from _finished(record)
+    yield from _recorded_in_time(record, promises, sent)
 
 
 def _one_id_per_vector(record: Record) -> Iterator[str]:
@@ -121,6 +126,22 @@ def _finished(record: Record) -> Iterator[str]:
             yield f"signal {each.signal_id}, published at {each.published_at}, is not in trading_signals"
         if each.orders > 1:
             yield f"signal {each.signal_id} was executed {each.orders} times"
+
+
+def _recorded_in_time(record: Record, promises: Promises, sent: list[Heard]) -> Iterator[str]:
+    heard: dict[UUID, datetime] = {}
+    for each in sent:
+        heard.setdefault(msgspec.json.decode(each.body, type=_Body).signal_id, each.at)
+    struck = disturbances(record, timedelta(0), RECORDING)
+    for known in record.signals:
+        if known.recorded_at is None or known.signal_id not in heard:
+            continue
+        sent_at = heard[known.signal_id]
+        if known.recorded_at > due_at(struck, sent_at, promises.recovery):
+            yield (
+                f"signal {known.signal_id} went over the wire at {sent_at} and was recorded in "
+                f"trading_signals only at {known.recorded_at}"
+            )
 
 
 def _listed(ids: set[UUID]) -> str:
