@@ -8,10 +8,10 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from common import artifacts
 from common import model_registry as registry
 from common.database import create_engine
 from common.errors import Conflict, Unusable
+from common.model_directory import ModelDirectory
 from common.model_registry import NewVersion
 from trainer import retention
 from trainer.retention import Retention, check_room, room
@@ -79,7 +79,7 @@ async def fate(engine, version):
 
 
 def kept(settings):
-    return artifacts.on_disk(settings.model_storage_path)
+    return set(ModelDirectory(settings.model_storage_path).versions())
 
 
 async def test_the_newest_the_active_and_those_to_go_back_to_are_kept(engine, settings):
