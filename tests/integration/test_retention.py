@@ -61,9 +61,9 @@ async def versions(engine, settings, count, strategy_id="momentum", symbol=None,
                 run_id=uuid4(),
             )
             await registry.add(connection, new, [])
-        directory = settings.model_storage_path / name
-        directory.mkdir(parents=True)
-        (directory / "model.onnx").write_bytes(b"x" * 1000)
+        ModelDirectory(settings.model_storage_path).create(
+            name, {"model.onnx": b"x" * 1000, "manifest.json": b"{}"}
+        )
         names.append(name)
     return names
 
