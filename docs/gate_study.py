@@ -38,6 +38,7 @@ from docs.study_markets import (
 )
 
 from common import artifacts
+from common.model_directory import ModelDirectory
 from sandbox.candles import read_candles
 from sandbox.core.market import edge_report
 from trainer import fit
@@ -344,7 +345,7 @@ def _kept(root: Path, version: str, directory: Path, manifest: artifacts.Manifes
     named = msgspec.structs.replace(manifest, version=version)
     return ChampionFile(
         version=version,
-        sha256=artifacts.write(root / "models", version, named, files),
+        sha256=artifacts.write(ModelDirectory(root / "models"), version, named, files),
         root=str(root / "models"),
     )
 

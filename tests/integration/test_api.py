@@ -18,6 +18,7 @@ from api.settings import Settings
 from common import artifacts, model_registry, tables, topology
 from common.artifacts import Golden, Manifest
 from common.database import create_engine
+from common.model_directory import ModelDirectory
 from common.model_registry import NewMetric, NewVersion
 
 KEY = "k3y-of-the-operators-0123456789-ABCDEFGHIJKLMNOPQ"
@@ -82,7 +83,10 @@ class Bench:
         async with self.engine.begin() as connection:
             name = await model_registry.next_version(connection)
             sha256 = artifacts.write(
-                self.storage, name, manifest(name, strategy_id), {"model.onnx": b"onnx", "model.ubj": b"ubj"}
+                ModelDirectory(self.storage),
+                name,
+                manifest(name, strategy_id),
+                {"model.onnx": b"onnx", "model.ubj": b"ubj"},
             )
             new = NewVersion(
                 version=name,

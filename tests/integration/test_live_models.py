@@ -8,8 +8,8 @@ from uuid import uuid4
 import msgspec
 import pytest
 from pydantic import SecretStr
-from tests.integration.model_store import Registry
 from tests.integration.platform_rows import Platform
+from tests.integration.registered_models import Registry
 
 from common.alerts import recent_alerts
 from common.core.ids import entry_signal_id
@@ -44,7 +44,7 @@ def registry(engine, tmp_path):
 
 @pytest.fixture
 def models(engine, registry):
-    return ServedModels(("momentum",), registry.root, engine)
+    return ServedModels(("momentum",), registry.store, engine)
 
 
 def corrupt(registry, version):
@@ -116,7 +116,7 @@ async def test_a_restarted_worker_that_can_serve_ends_the_alert_of_its_forerunne
     assert await open_alerts(engine) == [("version_refused", "strategy:momentum")]
     repair()
 
-    await ServedModels(("momentum",), registry.root, engine).refresh()
+    await ServedModels(("momentum",), registry.store, engine).refresh()
 
     assert await open_alerts(engine) == []
 
@@ -197,10 +197,10 @@ async def test_a_replica_that_died_is_shown_as_such_and_forgotten_after_an_hour(
 
 
 async def test_rows_of_a_strategy_that_a_replica_runs_no_more_are_removed(registry, engine):
-    both = ServedModels(("momentum", "reversion"), registry.root, engine)
+    both = ServedModels(("momentum", "reversion"), registry.store, engine)
     await Replica("one", both, engine).beat()
 
-    await Replica("one", ServedModels(("reversion",), registry.root, engine), engine).beat()
+    await Replica("one", ServedModels(("reversion",), registry.store, engine), engine).beat()
 
     assert [row.strategy_id for row in await reports(engine)] == ["reversion"]
 

@@ -10,8 +10,8 @@ import aio_pika
 import msgspec
 import pytest
 from pydantic import SecretStr
-from tests.integration.model_store import Registry
 from tests.integration.platform_rows import Platform, flat_position_manager
+from tests.integration.registered_models import Registry
 from tests.integration.test_service_processes import answer, process
 
 from common.database import create_engine

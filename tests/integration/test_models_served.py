@@ -6,8 +6,8 @@ import aio_pika
 import msgspec
 import pytest
 from pydantic import SecretStr
-from tests.integration.model_store import Registry
 from tests.integration.platform_rows import Platform
+from tests.integration.registered_models import Registry
 from tests.integration.test_inference_worker import (
     Held,
     assembled,
@@ -45,7 +45,7 @@ def registry(engine, tmp_path):
 
 @pytest.fixture
 def models(engine, registry):
-    return ServedModels(("momentum",), registry.root, engine)
+    return ServedModels(("momentum",), registry.store, engine)
 
 
 def flip_a_byte(path):

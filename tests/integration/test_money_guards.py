@@ -12,8 +12,8 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import event
 from structlog.testing import capture_logs
-from tests.integration.model_store import Registry
 from tests.integration.platform_rows import Platform, flat_position_manager
+from tests.integration.registered_models import Registry
 from tests.integration.test_inference_worker import (
     RISING,
     Held,
@@ -69,7 +69,7 @@ async def engine(database_url):
 async def models(engine, tmp_path):
     registry = Registry(engine, tmp_path)
     await registry.activate(await registry.train())
-    loaded = ServedModels(("momentum",), registry.root, engine)
+    loaded = ServedModels(("momentum",), registry.store, engine)
     await loaded.refresh()
     return loaded
 
@@ -442,7 +442,7 @@ async def test_loading_a_version_does_not_hold_up_the_event_loop(engine, databas
             last = time.monotonic()
 
     beating = asyncio.create_task(beat())
-    models = ServedModels(("momentum",), registry.root, engine)
+    models = ServedModels(("momentum",), registry.store, engine)
     await models.refresh()
     beating.cancel()
     with suppress(asyncio.CancelledError):

@@ -13,6 +13,7 @@ from tests.unit.trainer import market_files
 from common import artifacts, bus
 from common import model_registry as registry
 from common.database import create_engine
+from common.model_directory import ModelDirectory
 from common.model_registry import NewVersion
 from common.tables import training_runs as run_rows
 from common.training_runs import State, find
@@ -91,8 +92,12 @@ async def test_a_versions_test_rows_lie_beside_its_model_and_are_named_in_its_ma
 ):
     version = await completed(engine, settings, trained)
 
-    content = artifacts.read_file(settings.model_storage_path, version.version, version.sha256, ROWS)
-    artifact = artifacts.read_verified(settings.model_storage_path, version.version, version.sha256)
+    content = artifacts.read_file(
+        ModelDirectory(settings.model_storage_path), version.version, version.sha256, ROWS
+    )
+    artifact = artifacts.read_verified(
+        ModelDirectory(settings.model_storage_path), version.version, version.sha256
+    )
 
     assert content == (trained[2] / ROWS).read_bytes()
     assert ROWS in artifact.manifest.files
@@ -104,7 +109,9 @@ async def test_rows_of_validation_are_never_kept_for_later_runs(engine, settings
 
     version = await completed(engine, settings, trained, evidence=evidence)
 
-    artifact = artifacts.read_verified(settings.model_storage_path, version.version, version.sha256)
+    artifact = artifacts.read_verified(
+        ModelDirectory(settings.model_storage_path), version.version, version.sha256
+    )
     assert ROWS not in artifact.manifest.files
     assert (await with_evidence(engine, trained[1], settings)).earlier == ()
 

@@ -8,10 +8,10 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from common import artifacts
 from common import model_registry as registry
 from common.database import create_engine
 from common.errors import Conflict, Unusable
+from common.model_directory import ModelDirectory
 from common.model_registry import NewVersion
 from trainer import retention
 from trainer.retention import Retention, check_room, room
@@ -61,9 +61,9 @@ async def versions(engine, settings, count, strategy_id="momentum", symbol=None,
                 run_id=uuid4(),
             )
             await registry.add(connection, new, [])
-        directory = settings.model_storage_path / name
-        directory.mkdir(parents=True)
-        (directory / "model.onnx").write_bytes(b"x" * 1000)
+        ModelDirectory(settings.model_storage_path).create(
+            name, {"model.onnx": b"x" * 1000, "manifest.json": b"{}"}
+        )
         names.append(name)
     return names
 
@@ -79,7 +79,7 @@ async def fate(engine, version):
 
 
 def kept(settings):
-    return artifacts.on_disk(settings.model_storage_path)
+    return set(ModelDirectory(settings.model_storage_path).versions())
 
 
 async def test_the_newest_the_active_and_those_to_go_back_to_are_kept(engine, settings):

@@ -22,6 +22,7 @@ from tests.unit.trainer import market_files
 
 from common import artifacts, bus, model_registry, topology, training_runs
 from common.messages import DatasetReady, VersionActivated
+from common.model_directory import ModelDirectory
 from common.training_runs import State
 from trainer import handlers, runs
 from trainer.builds import Builds
@@ -103,7 +104,7 @@ async def test_a_strategy_without_a_version_gets_one_that_is_proven_and_active(t
     by_name = {metric.metric_name: metric.metric_value for metric in metrics}
     assert by_name["accuracy"] - by_name["baseline_accuracy"] == pytest.approx(by_name["lift"], abs=1e-6)
     assert by_name["lift_lower"] > 0
-    artifact = artifacts.read_verified(settings.model_storage_path, "v1", version.sha256)
+    artifact = artifacts.read_verified(ModelDirectory(settings.model_storage_path), "v1", version.sha256)
     assert artifact.manifest.labels == (-1, 0, 1)
     assert "mid_price" not in artifact.manifest.features
     assert artifact.manifest.feature_registry_version == "candles-1"
@@ -490,7 +491,7 @@ async def test_what_crashes_left_on_disk_is_swept(trainer, settings):
     of_the_feature_service = str(uuid4())  # it names a dataset's directory so, perhaps on the same volume
     for name in (f"training-{needed}", f"training-{uuid4()}", of_the_feature_service):
         (datasets / name).mkdir(parents=True)
-    archive = settings.archive_path()
+    archive = settings.model_storage_path / "archive"
     for name in (".tmp-v1-ab", "v1"):
         (archive / name).mkdir(parents=True)
         os.utime(archive / name, (0, 0))

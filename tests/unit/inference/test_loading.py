@@ -10,14 +10,15 @@ from tests.unit.inference.model_files import FEATURES, echo, manifest, regressio
 from common import artifacts
 from common.artifacts import Golden
 from common.errors import Unusable
+from common.model_directory import ModelDirectory
 from inference.contributions import explained
 from inference.core.model import Model
 from inference.loading import load
 
 
 def loaded(root, described, onnx):
-    sha256 = artifacts.write(root, described.version, described, {"model.onnx": onnx})
-    return load(root, described.version, sha256)
+    sha256 = artifacts.write(ModelDirectory(root), described.version, described, {"model.onnx": onnx})
+    return load(ModelDirectory(root), described.version, sha256)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from tests.unit.trainer import market_files
 
 from common import artifacts
 from common.core.calibration import calibrate
+from common.model_directory import ModelDirectory
 from trainer import fit
 from trainer.core.metrics import classification
 from trainer.core.promotion import Policy, Rules, judge
@@ -110,7 +111,7 @@ def test_a_champion_is_scored_from_its_own_bytes_on_the_same_rows(foreseen, tmp_
     root = tmp_path / "models"
     files = {ONNX: (directory / ONNX).read_bytes()}
     named = msgspec.structs.replace(first.manifest, version="v1")
-    sha256 = artifacts.write(root, "v1", named, files)
+    sha256 = artifacts.write(ModelDirectory(root), "v1", named, files)
     champion = ChampionFile(version="v1", sha256=sha256, root=str(root))
 
     found = fitted(tmp_path / "second", edge=0.2, champion=champion)

@@ -6,6 +6,7 @@ import pytest
 from tests.unit.trainer import market_files
 
 from common import artifacts
+from common.model_directory import ModelDirectory
 from trainer import fit
 from trainer.core.promotion import Policy, Rules, judge
 from trainer.evidence import pooled
@@ -137,7 +138,9 @@ def test_earlier_runs_of_the_recipe_speak_for_a_version_whose_own_test_is_short(
 def kept(root, version, directory, manifest):
     named = msgspec.structs.replace(manifest, version=version)
     files = {name: (directory / name).read_bytes() for name in (ONNX, ROWS)}
-    return ChampionFile(version=version, sha256=artifacts.write(root, version, named, files), root=str(root))
+    return ChampionFile(
+        version=version, sha256=artifacts.write(ModelDirectory(root), version, named, files), root=str(root)
+    )
 
 
 def test_rows_of_an_earlier_version_that_changed_on_disk_are_not_pooled(tmp_path):

@@ -22,7 +22,7 @@ from pydantic import NonNegativeInt, PositiveFloat
 from rich.console import Console
 
 from common.settings import SettingsGroup, load
-from sandbox import chaos_record, chaos_stage, faults, paper_run, stage
+from sandbox import chaos_record, chaos_stage, faults, paper_run, redeliveries, stage
 from sandbox.bystander import Bystander
 from sandbox.chaos_notes import Notes
 from sandbox.chaos_summary import summary
@@ -39,7 +39,11 @@ from sandbox.wiretap import EVERYTHING_SENT, tapped
 
 READY_LIMIT_S = 120.0
 """Longest wait for all services; what was promised is less, and judged by the checker."""
-_TAPPED = (EVERYTHING_SENT, "deliver.model-service.trading_signals")
+_TAPPED = (
+    EVERYTHING_SENT,
+    "deliver.model-service.trading_signals",
+    *(f"deliver.{queue}" for queue in sorted(redeliveries.CONSUMED)),
+)
 _SHOWN = 40
 _ORDER_MANAGER_PATIENCE_S = 3.0
 
@@ -91,8 +95,9 @@ async def _chaos(settings: ChaosSettings, seed: int, servers: Servers, narrator:
     await paper_run.prepare(run)
     market_settings = chaos_stage.market_settings(seed, began)
     notes = Notes(narrator, began, secrets=chaos_record.secrets_of(run))
+    counted = redeliveries.Redeliveries(notes.heard)
     async with (
-        tapped(servers, run.strategy_id, run.rabbitmq_url, notes.heard, _TAPPED) as tap,
+        tapped(servers, run.strategy_id, run.rabbitmq_url, counted.heard, _TAPPED) as tap,
         running_fleet(
             open_market(market_settings),
             market_settings,
@@ -127,7 +132,14 @@ async def _chaos(settings: ChaosSettings, seed: int, servers: Servers, narrator:
         await asyncio.gather(*map(fleet.stop, services_of(fleet)))
         await asyncio.sleep(_ORDER_MANAGER_PATIENCE_S)
         record = await chaos_record.collect(
-            run, tap, notes, samples, spans=striker.spans, poisons=ground.poisons, letters_left=letters_left
+            run,
+            tap,
+            notes,
+            samples,
+            spans=striker.spans,
+            poisons=ground.poisons,
+            letters_left=letters_left,
+            redelivered=counted.counted(),
         )
     violations = checker.violations(record, chaos_record.promises_of(market_settings))
     sys.stdout.write(json.dumps(summary(record, seed, violations)) + "\n")

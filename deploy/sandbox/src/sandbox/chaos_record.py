@@ -22,6 +22,7 @@ from sandbox.core.audit.record import (
     Poison,
     Promises,
     Record,
+    Redelivered,
     Signal,
     Span,
     StateChange,
@@ -43,17 +44,32 @@ _SIGNALS = """
 SELECT signal_id, kind, strategy_id, symbol, side, amount_quote, payload, feature_timestamp, valid_until,
        state, reason, created_at, published_at,
        EXISTS (SELECT FROM trading_signals t WHERE t.signal_id = o.signal_id) AS is_recorded,
-       (SELECT count(*) FROM orders r WHERE r.signal_id = o.signal_id AND r.status <> 'rejected') AS orders
+       (SELECT created_at AT TIME ZONE 'utc' FROM trading_signals t WHERE t.signal_id = o.signal_id)
+           AS recorded_at,
+       (SELECT count(*) FROM orders r WHERE r.signal_id = o.signal_id AND r.status <> 'rejected') AS orders,
+       (SELECT coalesce(sum(filled_quantity), 0) FROM orders r WHERE r.signal_id = o.signal_id) AS filled
 FROM signal_outbox o
 """
 _LIFECYCLES = """
 SELECT lifecycle_id, symbol, side, strategy_id, opened_at, created_at, closed_at, entry_price, size,
-       stop_price, latched_rule, latched_at
+       stop_price, latched_rule, latched_at, peak_price
 FROM position_lifecycles
 """
 _STATE_CHANGES = "SELECT scope, state, actor, changed_at FROM trading_state_changes ORDER BY change_id"
 _RUNS = "SELECT run_id, strategy_id, state, reason, version, finished_at FROM training_runs"
 _VERSIONS = "SELECT version, strategy_id, run_id, is_active, sha256 FROM model_versions"
+_LOTS = "SELECT symbol, lot_size FROM instrument_info"
+_PUBLIC = (
+    "SELECT to_jsonb(t)::text FROM alerts t",
+    "SELECT to_jsonb(t)::text FROM operator_actions t",
+    "SELECT to_jsonb(t)::text FROM latest_outcomes t",
+    "SELECT to_jsonb(t)::text FROM signal_outbox t",
+    "SELECT to_jsonb(t)::text FROM trading_signals t",
+    "SELECT to_jsonb(t)::text FROM training_runs t",
+    "SELECT to_jsonb(t)::text FROM failed_position_updates t",
+    "SELECT to_jsonb(t)::text || encode(t.body, 'escape') FROM dead_letters t",
+)
+"""What the API shows of itself: whoever may read it may not read a secret in it."""
 _LETTERS = """
 SELECT queue, body, reason FROM dead_letters
 UNION ALL
@@ -94,6 +110,14 @@ async def scan_public_pages(fleet: Fleet, notes: Notes) -> None:
                     notes.scan(f"{path} of {name}", (await client.get(f"{fleet.addresses[name]}{path}")).text)
 
 
+async def scan_tables(database: asyncpg.Connection, notes: Notes) -> None:
+    """Every row that the API shows was looked through for secrets."""
+    for query in _PUBLIC:
+        table = query.split()[-2]
+        for row in await database.fetch(query):
+            notes.scan(f"the table {table}", row[0])
+
+
 async def collect(
     run: PaperRun,
     tap: Wiretap,
@@ -103,10 +127,12 @@ async def collect(
     spans: Sequence[Span],
     poisons: Sequence[Poison],
     letters_left: int,
+    redelivered: Sequence[Redelivered],
 ) -> Record:
     """Everything that the run left; it also stands in `record.json` of the run's directory."""
     database = await asyncpg.connect(run.database_url)
     try:
+        await scan_tables(database, notes)
         versions = await database.fetch(_VERSIONS)
         letters = await database.fetch(_LETTERS, topology.POSITION_UPDATED.name)
         record = Record(
@@ -132,6 +158,8 @@ async def collect(
             letters_left=letters_left,
             leaks=notes.leaks,
             errors=notes.errors,
+            redelivered=redelivered,
+            lots={row["symbol"]: row["lot_size"] for row in await database.fetch(_LOTS)},
         )
     finally:
         await database.close()

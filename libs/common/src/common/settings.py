@@ -274,6 +274,8 @@ class ModelStorageSettings(SettingsGroup):
 
     model_storage_path: Path = Path("/models")
     """Directory of the saved versions: the trainer writes it, everybody else only reads it."""
+    model_storage_url: str | None = None
+    """A bucket instead, `s3://bucket/prefix`, reached by the AWS_ variables; unset: MODEL_STORAGE_PATH."""
     model_min_free_bytes: Annotated[int, Field(ge=0)] = 1_000_000_000
     """Free bytes below which no training begins, where models or datasets are stored; 0: no limit."""
 

@@ -49,7 +49,7 @@ from api.traces import traced
 from common import bus
 from common.background import BackgroundTasks, every
 from common.database import create_engine
-from common.model_storage import storage_check
+from common.model_storage import storage_check, store_of
 from common.probes import Probes, database_check, queue_check
 from common.telemetry import Event
 
@@ -65,11 +65,12 @@ def create_app(settings: Settings) -> Litestar:
     """The management API: everything but health and metrics needs the key, the description included."""
     engine = create_engine(settings, application="api", is_pinged=False)
     broker = bus.create_broker(settings, service="api")
+    store = store_of(settings)
     probes = Probes(
         "model-service",
         database=database_check(engine),
         queue=queue_check(broker),
-        concerns={"model_storage": storage_check(settings, writes=False)},
+        concerns={"model_storage": storage_check(settings, store, writes=False)},
     )
     collector = Collector(broker, engine)
     broadcast = Broadcast(
@@ -96,9 +97,16 @@ def create_app(settings: Settings) -> Litestar:
 
     app = Litestar(
         [
-            *health.routes(probes, settings.model_storage_path),
+            *health.routes(probes, store),
             *console.routes(),
-            _version_1(settings=settings, engine=engine, broker=broker, probes=probes, broadcast=broadcast),
+            _version_1(
+                settings=settings,
+                engine=engine,
+                broker=broker,
+                probes=probes,
+                broadcast=broadcast,
+                store=store,
+            ),
         ],
         lifespan=[lifespan],
         exception_handlers=problems.handlers(),

@@ -12,7 +12,7 @@ from common import bus, topology
 from common.background import every
 from common.database import create_engine
 from common.feature_service import FeatureService
-from common.model_storage import storage_check
+from common.model_storage import storage_check, store_of
 from common.position_manager import CachedPositions, PositionManager
 from common.probes import Check, consumer_check
 from common.service import Service, create_asgi
@@ -49,7 +49,8 @@ def create_app(settings: Settings) -> ASGIApp:
     outbox = SignalOutbox(engine, broker, owner=replica, state_initial=settings.trading_state_initial)
     manager, gateway = PositionManager(settings), WsGateway(settings)
     positions = CachedPositions(manager, settings)
-    models = ServedModels(settings.strategies(), settings.model_storage_path, engine)
+    store = store_of(settings)
+    models = ServedModels(settings.strategies(), store, engine)
     peer = Replica(replica, models, engine)
     live = LiveVectors(_live_limits(settings))
     chosen = _assets(settings, engine, live)
@@ -95,7 +96,7 @@ def create_app(settings: Settings) -> ASGIApp:
             needs={"registry": models.unread},
             concerns={
                 "models": models.problem,
-                "model_storage": storage_check(settings, writes=False),
+                "model_storage": storage_check(settings, store, writes=False),
                 "exit_workers": _exit_workers(broker, settings.position_cache_ttl_seconds),
                 **sources.concerns,
             },

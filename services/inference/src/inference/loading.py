@@ -4,7 +4,6 @@ Whatever does not fit is refused with a sentence that an operator can act on; no
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +12,7 @@ import onnxruntime
 from common.artifacts import INPUT_NAME, Artifact, Golden, Manifest, read_verified
 from common.core.calibration import calibrate
 from common.errors import Unusable
+from common.model_store import ModelStore
 from inference.core.model import Model
 
 GOLDEN_TOLERANCE = 1e-5
@@ -79,12 +79,12 @@ class LoadedModel:
         return None
 
 
-def load(root: Path, version: str, sha256: str) -> LoadedModel:
+def load(store: ModelStore, version: str, sha256: str) -> LoadedModel:
     """The version as the trainer proved it: bytes as registered, golden rows reproduced, warmed up.
 
     Raises Unusable naming what is wrong.
     """
-    artifact = read_verified(root, version, sha256)
+    artifact = read_verified(store, version, sha256)
     try:
         loaded = LoadedModel(artifact, sha256)
         problem = loaded.misfit() or _unprovable(artifact.manifest) or _untrue(loaded, artifact.manifest)

@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 
 import msgspec
 import structlog
@@ -20,8 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from common import model_registry
 from common.alerts import raise_alert, resolve_alert
 from common.database import DATABASE_ERRORS
-from common.errors import Unusable
+from common.errors import TryAgain, Unusable
 from common.model_registry import Active
+from common.model_store import ModelStore
 from common.served_versions import State
 from inference.events import Event
 from inference.loading import LoadedModel, load
@@ -75,9 +75,9 @@ class _Failure(msgspec.Struct, frozen=True):
 class ServedModels:
     """Every strategy's version in this worker."""
 
-    def __init__(self, strategies: Sequence[str], root: Path, engine: AsyncEngine) -> None:
+    def __init__(self, strategies: Sequence[str], store: ModelStore, engine: AsyncEngine) -> None:
         self.strategies = tuple(strategies)
-        self._root = root
+        self._store = store
         self._engine = engine
         self._serving: dict[str, Serving] = {}
         self._failures: dict[str, _Failure] = {}
@@ -124,9 +124,9 @@ class ServedModels:
             loaded = (
                 served
                 if served is not None and (served.model.version, served.model.sha256) == (version, sha256)
-                else await asyncio.to_thread(load, self._root, version, sha256)
+                else await asyncio.to_thread(load, self._store, version, sha256)
             )
-        except Unusable as error:
+        except (Unusable, TryAgain) as error:
             await self._refuse(strategy_id, active, before, str(error))
             return
         await self._serve(strategy_id, Serving(active=active, loaded=loaded))

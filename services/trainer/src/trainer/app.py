@@ -9,7 +9,7 @@ from common import bus, topology
 from common.background import every
 from common.database import create_engine
 from common.feature_service import FeatureService
-from common.model_storage import storage_check
+from common.model_storage import storage_check, store_of
 from common.service import Service, create_asgi
 from trainer import handlers, order_events
 from trainer.builds import Builds
@@ -69,6 +69,6 @@ def create_app(settings: Settings) -> ASGIApp:
                 *([] if by_queue else [lambda: every(poll_s, executions.look)]),
             ],
             closing=[datasets.aclose, features.aclose],
-            concerns={"model_storage": storage_check(settings, writes=True)},
+            concerns={"model_storage": storage_check(settings, store_of(settings), writes=True)},
         )
     )

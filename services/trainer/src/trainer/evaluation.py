@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from common.artifacts import Manifest, read_verified
 from common.errors import Unusable
+from common.model_storage import store_at
 from trainer.core import metrics
 from trainer.core.dataset import NANOSECONDS, Part, Usable
 from trainer.core.fitted_calibration import sign_confidence
@@ -218,7 +219,7 @@ def _scored(
 def _accuracy_of(
     file: ChampionFile, job: Job, split: SplitFile, part: Part, *, labels: tuple[int, ...], scratch: Path
 ) -> float:
-    artifact = read_verified(Path(file.root), file.version, file.sha256)
+    artifact = read_verified(store_at(file.root), file.version, file.sha256)
     manifest = artifact.manifest
     if _question(manifest) != (job.horizon_s, job.symbol, str(job.target_type), labels):
         raise Unusable("it answers another question")

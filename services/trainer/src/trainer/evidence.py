@@ -13,6 +13,7 @@ import polars as pl
 
 from common import artifacts
 from common.errors import FleetError
+from common.model_storage import store_at
 from trainer.core.pooling import Fold, Scored, evidence, folds, pool
 from trainer.job import Job, Result, SplitName
 from trainer.scored_rows import ROWS, read_rows
@@ -60,7 +61,7 @@ def pooled(job: Job, directory: Path, result: Result, *, fit: Fit) -> Result:
 def _earlier(job: Job, notes: list[str]) -> Iterator[tuple[str, Scored]]:
     for file in job.earlier:
         try:
-            content = artifacts.read_file(Path(file.root), file.version, file.sha256, ROWS)
+            content = artifacts.read_file(store_at(file.root), file.version, file.sha256, ROWS)
             yield file.version, read_rows(content)
         except FleetError as error:
             notes.append(f"test rows of {file.version} are not pooled: {error}")

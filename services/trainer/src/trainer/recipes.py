@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from common.model_registry import has_files
+from common.model_storage import store_of
 from common.tables import model_versions
 from trainer.job import ChampionFile, Job
 from trainer.settings import Settings
@@ -33,7 +34,7 @@ async def with_evidence(engine: AsyncEngine, job: Job, settings: Settings) -> Jo
     """`job` with the newest runs of its recipe, MODEL_PROMOTION_EVIDENCE_RUNS with this one."""
     async with engine.connect() as connection:
         found = await speaking(connection, recipe_of(job), limit=settings.model_promotion_evidence_runs - 1)
-    root = str(settings.model_storage_path)
+    root = store_of(settings).location
     return msgspec.structs.replace(
         job,
         earlier=tuple(ChampionFile(version=name, sha256=sha256, root=root) for name, sha256 in found),

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from common import artifacts, bus, model_registry, topology, tracing
 from common.errors import Conflict
 from common.model_registry import Active, MetricType, NewMetric, NewVersion
+from common.model_storage import store_of
 from common.training_runs import Run, State
 from trainer import runs
 from trainer.core.promotion import Decision, Evidence, Rules, judge
@@ -39,6 +40,7 @@ class Registration:
 
     def __init__(self, settings: Settings, engine: AsyncEngine, broker: RabbitBroker) -> None:
         self._settings = settings
+        self._models = store_of(settings)
         self._engine = engine
         self._broker = broker
 
@@ -88,7 +90,7 @@ class Registration:
         if fitted.evidence.source == "test":  # rows that stopped and calibrated the fit prove nothing later
             names.append(ROWS)
         return artifacts.write(
-            self._settings.model_storage_path,
+            self._models,
             version,
             msgspec.structs.replace(fitted.manifest, version=version),
             {name: (directory / name).read_bytes() for name in names if (directory / name).exists()},

@@ -6,7 +6,6 @@ done is finished in the next round. Rows and figures stay for ever.
 """
 
 import asyncio
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from common import artifacts, model_registry
 from common.errors import Unusable
+from common.model_directory import ModelDirectory, free_bytes
+from common.model_storage import store_at, store_of
+from common.model_store import ModelStore
 from common.tables import model_versions, served_versions
 from trainer.core.retention import expendable
 from trainer.events import Event
@@ -30,7 +32,7 @@ log = structlog.get_logger(__name__)
 REMEMBERED_ACTIVATIONS = 10
 """What a strategy traded with in so many of its newest activations is kept."""
 
-STORED_BYTES = Gauge("flotilla_model_storage_bytes", "Size of all files below MODEL_STORAGE_PATH.")
+STORED_BYTES = Gauge("flotilla_model_storage_bytes", "Size of all files of versions that are kept.")
 STORED_VERSIONS = Gauge("flotilla_model_storage_versions", "Versions whose files are kept.")
 FREE_BYTES = Gauge("flotilla_storage_free_bytes", "Free space where files are stored.", ["kept"])
 
@@ -42,11 +44,12 @@ class Retention:
 
     def __init__(self, settings: Settings, engine: AsyncEngine) -> None:
         self._settings = settings
+        self._store = store_of(settings)
         self._engine = engine
 
     async def tick(self) -> None:
         """What is not needed any more is gone or archived, and the gauges show what there is."""
-        await asyncio.to_thread(self._settings.model_storage_path.mkdir, parents=True, exist_ok=True)
+        await asyncio.to_thread(_made, self._store)
         await self._restore()
         async with self._engine.begin() as connection:
             doomed = await self._expendable(connection)
@@ -55,11 +58,11 @@ class Retention:
         for intent, fate in _FATES.items():
             for version in await self._with_files(intent):
                 await self._carry_out(version, intent, fate)
-        await asyncio.to_thread(_show, self._settings)
+        await asyncio.to_thread(_show, self._store)
 
     async def look(self) -> None:
         """The gauge shows the space that is free now."""
-        await asyncio.to_thread(_show_free, self._settings)
+        await asyncio.to_thread(_show_free, self._store, self._settings.feature_service_dataset_storage_path)
 
     async def _expendable(self, connection: AsyncConnection) -> Sequence[str]:
         columns = model_versions.c
@@ -88,8 +91,8 @@ class Retention:
 
     # An operator brought an archived version back: it may be activated again, and stays.
     async def _restore(self) -> None:
-        present = await asyncio.to_thread(artifacts.on_disk, self._settings.model_storage_path)
-        back = sorted(present.intersection(await self._with_files("archived")))
+        present = await asyncio.to_thread(self._store.versions)
+        back = sorted(present.keys() & set(await self._with_files("archived")))
         if back:
             async with self._engine.begin() as connection:
                 await _mark(connection, back, "restored", before="archived")
@@ -100,11 +103,10 @@ class Retention:
             return list(await connection.scalars(select(model_versions.c.version).where(_files_are(fate))))
 
     async def _carry_out(self, version: str, intent: str, fate: str) -> None:
-        root = self._settings.model_storage_path
         if fate == "archived":
-            await asyncio.to_thread(artifacts.archive, root, version, self._settings.archive_path())
+            await asyncio.to_thread(artifacts.archive, self._store, version, archive_of(self._settings))
         else:
-            await asyncio.to_thread(artifacts.remove, root, version)
+            await asyncio.to_thread(self._store.remove, version)
         async with self._engine.begin() as connection:
             await _mark(connection, [version], fate, before=intent)
         log.info(Event.VERSION_RETIRED, version=version, files=fate)
@@ -113,14 +115,21 @@ class Retention:
         return "archiving" if self._settings.model_retention_policy == "archive" else "deleting"
 
 
+def archive_of(settings: Settings) -> ModelStore:
+    """Where archived versions lie: MODEL_ARCHIVE_PATH, or `archive` in the model store."""
+    if settings.model_archive_path:
+        return ModelDirectory(settings.model_archive_path)
+    return store_at(f"{store_of(settings).location}/archive")
+
+
 def room(settings: Settings) -> str | None:
     """Why no training may begin: too little space where models or datasets are stored; None where it may."""
-    for name, path in (
-        ("MODEL_STORAGE_PATH", settings.model_storage_path),
-        ("FEATURE_SERVICE_DATASET_STORAGE_PATH", settings.feature_service_dataset_storage_path),
+    store, datasets = store_of(settings), settings.feature_service_dataset_storage_path
+    for name, path, free in (
+        ("MODEL_STORAGE_PATH", store.location, store.state().free_bytes),
+        ("FEATURE_SERVICE_DATASET_STORAGE_PATH", str(datasets), free_bytes(datasets)),
     ):
-        free = _free_bytes(path)
-        if free < settings.model_min_free_bytes:
+        if free is not None and free < settings.model_min_free_bytes:
             return (
                 f"only {free:,} bytes are free under {path} ({name}), "
                 f"{settings.model_min_free_bytes:,} are needed (MODEL_MIN_FREE_BYTES)"
@@ -151,18 +160,19 @@ def _files_are(fate: str | None) -> ColumnElement[bool]:
     return stored.is_(None) if fate is None else stored == fate
 
 
-def _free_bytes(path: Path) -> int:
-    existing = next(each for each in (path, *path.absolute().parents) if each.exists())
-    return shutil.disk_usage(existing).free
+# A directory that nothing was written to yet is there all the same, so that others may look into it.
+def _made(store: ModelStore) -> None:
+    if isinstance(store, ModelDirectory):
+        store.root.mkdir(parents=True, exist_ok=True)
 
 
-def _show(settings: Settings) -> None:
-    root = settings.model_storage_path
-    sizes = [entry.lstat().st_size for entry in root.rglob("*") if not entry.is_dir()]
-    STORED_BYTES.set(sum(sizes))
-    STORED_VERSIONS.set(len(artifacts.on_disk(root)))
+def _show(store: ModelStore) -> None:
+    sizes = store.versions()
+    STORED_BYTES.set(sum(sizes.values()))
+    STORED_VERSIONS.set(len(sizes))
 
 
-def _show_free(settings: Settings) -> None:
-    FREE_BYTES.labels("models").set(_free_bytes(settings.model_storage_path))
-    FREE_BYTES.labels("datasets").set(_free_bytes(settings.feature_service_dataset_storage_path))
+def _show_free(store: ModelStore, datasets: Path) -> None:
+    for kept, free in (("models", store.state().free_bytes), ("datasets", free_bytes(datasets))):
+        if free is not None:
+            FREE_BYTES.labels(kept).set(free)

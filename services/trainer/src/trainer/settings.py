@@ -178,7 +178,3 @@ class Settings(
             min_accuracy=self.model_quality_threshold_accuracy,
             require_profit=self.model_promotion_require_profit,
         )
-
-    def archive_path(self) -> Path:
-        """Where archived versions lie."""
-        return self.model_archive_path or self.model_storage_path / "archive"

@@ -19,8 +19,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from common import artifacts, model_registry
+from common import model_registry
 from common.errors import TryAgain, Unusable
+from common.model_storage import store_of
+from common.model_store import ModelStore
 from common.training_runs import Run, State
 from trainer import child, runs
 from trainer.builds import BuildNotes
@@ -30,7 +32,7 @@ from trainer.events import Event
 from trainer.job import SPLITS, ChampionFile, Fitted, Job
 from trainer.recipes import with_evidence
 from trainer.registration import Registration
-from trainer.retention import check_room
+from trainer.retention import archive_of, check_room
 from trainer.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -58,6 +60,7 @@ class Training:
         fit: child.Fit = child.fit,
     ) -> None:
         self._settings = settings
+        self._store = store_of(settings)
         self._engine = engine
         self._datasets = datasets
         self._owner = owner
@@ -90,8 +93,8 @@ class Training:
         async with self._engine.connect() as connection:
             known = await model_registry.names(connection)
             needed = await runs.unfinished_ids(connection)
-        removed = await asyncio.to_thread(artifacts.sweep, self._settings.model_storage_path, known)
-        removed += await asyncio.to_thread(_sweep_archive, self._settings.archive_path())
+        removed = await asyncio.to_thread(self._store.sweep, known)
+        removed += await asyncio.to_thread(_sweep_archive, archive_of(self._settings))
         unneeded = [path for path in found if path.name.removeprefix(_DIRECTORY) not in needed]
         removed += await asyncio.to_thread(_remove, unneeded)
         if removed:
@@ -162,9 +165,7 @@ class Training:
             active = await model_registry.active_for(connection, run.strategy_id)
         champion = None
         if active and active.version and active.sha256:
-            champion = ChampionFile(
-                version=active.version, sha256=active.sha256, root=str(settings.model_storage_path)
-            )
+            champion = ChampionFile(version=active.version, sha256=active.sha256, root=self._store.location)
         job = Job(
             strategy_id=run.strategy_id,
             symbol=run.symbol,
@@ -252,8 +253,8 @@ def _datasets_in(root: Path) -> list[Path]:
 
 
 # Only what a crash left half copied: an archived version is nobody's leftover, whatever the rows say.
-def _sweep_archive(archive: Path) -> list[str]:
-    return artifacts.sweep(archive, artifacts.on_disk(archive))
+def _sweep_archive(archive: ModelStore) -> list[str]:
+    return archive.sweep(archive.versions())
 
 
 def _remove(directories: list[Path]) -> list[str]:

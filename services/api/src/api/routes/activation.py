@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -27,6 +26,7 @@ from common import artifacts, bus, model_registry, topology, tracing
 from common.core.trading_state import trading_state
 from common.errors import Conflict, NotFound, Unusable
 from common.model_registry import Active, ModelVersion, Moved, Version
+from common.model_store import ModelStore
 from common.trading_states import stored_states
 
 log = structlog.get_logger(__name__)
@@ -116,7 +116,7 @@ def _spelled(_: object, __: object, path: list[str | PathParameterDefinition]) -
 async def activate(
     engine: NamedDependency[AsyncEngine],
     broker: NamedDependency[RabbitBroker],
-    settings: NamedDependency[Settings],
+    store: NamedDependency[ModelStore],
     version: FromPath[str],
     data: JSONBody[Activation | None] = None,
 ) -> Activated:
@@ -152,9 +152,7 @@ async def activate(
             return _Step(active, active)
         return _Step(before, after)
 
-    return await _put_to_work(
-        engine, broker, settings.model_storage_path, change, wanted=wanted, action="activate"
-    )
+    return await _put_to_work(engine, broker, store, change, wanted=wanted, action="activate")
 
 
 @post(
@@ -167,7 +165,7 @@ async def activate(
 async def roll_back(
     engine: NamedDependency[AsyncEngine],
     broker: NamedDependency[RabbitBroker],
-    settings: NamedDependency[Settings],
+    store: NamedDependency[ModelStore],
     strategy_id: StrategyPath,
     data: JSONBody[Rollback],
 ) -> Activated:
@@ -189,9 +187,7 @@ async def roll_back(
         )
         return _Step(before, after)
 
-    return await _put_to_work(
-        engine, broker, settings.model_storage_path, change, wanted=data, action="roll_back"
-    )
+    return await _put_to_work(engine, broker, store, change, wanted=data, action="roll_back")
 
 
 @post(
@@ -256,7 +252,7 @@ class _Step(NamedTuple):
 async def _put_to_work(
     engine: AsyncEngine,
     broker: RabbitBroker,
-    storage: Path,
+    store: ModelStore,
     change: Callable[[AsyncConnection], Awaitable[_Step]],
     *,
     wanted: Activation | Rollback,
@@ -270,7 +266,7 @@ async def _put_to_work(
         if changed:
             _check_verdict(version, wanted)
             await _record(connection, action, before, after, wanted)
-        await _verify(storage, after)
+        await _verify(store, after)
     if changed:
         await _tell(broker, after, reason=wanted.reason, forced=wanted.force)
     return Activated(
@@ -334,11 +330,11 @@ async def _tell(broker: RabbitBroker, active: Active, *, reason: str | None, for
     await bus.announce(broker, topology.MODEL_ACTIVATED, announcement)
 
 
-async def _verify(storage: Path, active: Active) -> None:
+async def _verify(store: ModelStore, active: Active) -> None:
     if active.version is None or active.sha256 is None:
         raise Conflict(f"strategy {active.strategy_id} has no version to serve")
     try:
-        await asyncio.to_thread(artifacts.read_verified, storage, active.version, active.sha256)
+        await asyncio.to_thread(artifacts.read_verified, store, active.version, active.sha256)
     except Unusable as error:
         log.warning(Event.ARTIFACT_UNUSABLE, version=active.version, reason=str(error))
         sentence = f"the files of version {active.version} are missing or not those that were registered"

@@ -10,10 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.problems import documented
 from api.queries.fleet_health import FleetHealth, Replicas, fleet_health
-from api.settings import Settings
-from common import model_storage
 from common.database import DATABASE_ERRORS
-from common.model_storage import ModelStorage
+from common.model_store import ModelStore, StoreState
 from common.probes import CheckResult, Probes
 
 
@@ -26,11 +24,11 @@ class Check(CheckResult, frozen=True, kw_only=True):
     """What is wrong; null: nothing."""
 
 
-class Storage(ModelStorage, frozen=True, kw_only=True):
+class Storage(StoreState, frozen=True, kw_only=True):
     """The model storage, and where it is."""
 
     path: str
-    """MODEL_STORAGE_PATH of the API."""
+    """MODEL_STORAGE_URL of the API, or its MODEL_STORAGE_PATH."""
 
 
 class HealthDetails(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,12 +62,12 @@ class HealthDetails(msgspec.Struct, frozen=True, kw_only=True):
 )
 async def health_details(
     engine: NamedDependency[AsyncEngine],
-    settings: NamedDependency[Settings],
+    store: NamedDependency[ModelStore],
     probes: NamedDependency[Probes],
 ) -> HealthDetails:
     """Every check with its latency and what is wrong; 200 also while something is, `status` says so."""
     health = await probes.health()
-    storage = await asyncio.to_thread(model_storage.look, settings.model_storage_path)
+    storage = await asyncio.to_thread(store.state)
     counted = await _counted(engine) if health.database_connected else None
     return HealthDetails(
         status=health.status,
@@ -85,7 +83,7 @@ async def health_details(
             )
             for name, result in health.checks.items()
         ],
-        model_storage=Storage(**msgspec.structs.asdict(storage), path=str(settings.model_storage_path)),
+        model_storage=Storage(**msgspec.structs.asdict(storage), path=store.location),
         replicas=counted.replicas if counted else None,
         open_alerts=counted.open_alerts if counted else None,
         dead_letters_open=counted.dead_letters_open if counted else None,

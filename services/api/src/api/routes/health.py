@@ -1,7 +1,6 @@
 """Health and metrics, for those without a key: Grafana, the container's probes, Prometheus."""
 
 import asyncio
-from pathlib import Path
 
 import msgspec
 import prometheus_client
@@ -9,8 +8,7 @@ from litestar import MediaType, Response, get
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.types import ControllerRouterHandler
 
-from common import model_storage
-from common.model_storage import ModelStorage
+from common.model_store import ModelStore, StoreState
 from common.probes import Health, Probes
 
 PATHS = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
@@ -20,7 +18,7 @@ PATHS = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
 class ServiceHealth(Health, frozen=True, kw_only=True):
     """Health of the API, and of the model storage as the API finds it."""
 
-    model_storage: ModelStorage
+    model_storage: StoreState
     """Where the versions lie, as the API finds it."""
 
 
@@ -29,14 +27,14 @@ _UNHEALTHY = {503: ResponseSpec(ServiceHealth, description="Unhealthy.", generat
 _UNREADY = {503: ResponseSpec(Health, description="Not ready.", generate_examples=False)}
 
 
-def routes(probes: Probes, storage: Path) -> list[ControllerRouterHandler]:
+def routes(probes: Probes, store: ModelStore) -> list[ControllerRouterHandler]:
     """Health under the names that Grafana and Kubernetes ask for, and metrics."""
 
     @get("/health", operation_id="GetHealth", summary="Health", responses=_UNHEALTHY, tags=_TAGS)
     async def health() -> Response[ServiceHealth]:
         """Broker, database, model storage and what troubles them; 503 when nothing works without it."""
         found = await probes.health()
-        stored = await asyncio.to_thread(model_storage.look, storage)
+        stored = await asyncio.to_thread(store.state)
         shown = ServiceHealth(**msgspec.structs.asdict(found), model_storage=stored)
         return Response(shown, status_code=503 if found.status == "unhealthy" else 200)
 

@@ -16,12 +16,12 @@ from api.parameters import Limit, Offset, StrategyFilter
 from api.problems import documented
 from api.queries import metrics
 from api.queries.versions import VersionActivation, activations_of, training_of
-from api.settings import Settings
 from common import artifacts, model_registry
 from common.artifacts import FileState
 from common.database import reading
 from common.errors import NotFound
 from common.model_registry import Metric, ModelVersion, Sort, Version
+from common.model_store import ModelStore
 
 ActiveFilter = Annotated[bool | None, QueryParameter(description="Only active, or only other, versions.")]
 ModelTypeFilter = Annotated[
@@ -95,7 +95,7 @@ async def list_models(
     responses=documented(404),
 )
 async def get_model(
-    engine: NamedDependency[AsyncEngine], settings: NamedDependency[Settings], version: FromPath[str]
+    engine: NamedDependency[AsyncEngine], store: NamedDependency[ModelStore], version: FromPath[str]
 ) -> VersionDetail:
     """A version with its newest metrics, verdict and evidence, its lineage, and the state of its files."""
     async with engine.connect() as connection:
@@ -104,9 +104,7 @@ async def get_model(
         run = await training_of(connection, found.run_id)
         activations = await activations_of(connection, found)
     files = (
-        await asyncio.to_thread(artifacts.file_states, settings.model_storage_path, version, found.sha256)
-        if found.sha256
-        else []
+        await asyncio.to_thread(artifacts.file_states, store, version, found.sha256) if found.sha256 else []
     )
     return VersionDetail(
         **msgspec.structs.asdict(found),

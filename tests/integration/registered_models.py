@@ -5,6 +5,7 @@ from uuid import uuid4
 from tests.unit.inference.model_files import echo, manifest
 
 from common import artifacts, model_registry
+from common.model_directory import ModelDirectory
 from common.model_registry import NewVersion
 
 
@@ -14,12 +15,13 @@ class Registry:
     def __init__(self, engine, root):
         self._engine = engine
         self.root = root
+        self.store = ModelDirectory(root)
 
     async def train(self, *, onnx=None, **changes):
         async with self._engine.begin() as connection:
             version = await model_registry.next_version(connection)
             described = manifest(version, **changes)
-            sha256 = artifacts.write(self.root, version, described, {"model.onnx": onnx or echo()})
+            sha256 = artifacts.write(self.store, version, described, {"model.onnx": onnx or echo()})
             new = NewVersion(
                 version=version,
                 strategy_id="momentum",
