@@ -1,5 +1,6 @@
 """A saved model is read back exactly, or not at all."""
 
+import errno
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -150,3 +151,24 @@ def test_only_what_a_crash_left_behind_is_swept(root):
 
 def test_sweeping_where_nothing_was_ever_saved_removes_nothing(tmp_path: Path):
     assert ModelDirectory(tmp_path / "absent").sweep(set()) == []
+
+
+def test_a_file_of_any_size_is_not_read_into_memory(root):
+    sha256 = artifacts.write(ModelDirectory(root), "v3", manifest(), FILES)
+    with (root / "v3" / "model.onnx").open("r+b") as file:
+        file.truncate((1 << 30) + 1)
+
+    with pytest.raises(Unusable, match=r"model.onnx has 1,073,741,825 bytes"):
+        artifacts.read_verified(ModelDirectory(root), "v3", sha256)
+
+
+def test_a_full_disk_leaves_no_version_and_no_file(root, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("common.model_directory.os.fsync", full)
+
+    with pytest.raises(OSError, match="No space left"):
+        artifacts.write(ModelDirectory(root), "v3", manifest(), FILES)
+
+    assert list(root.iterdir()) == []

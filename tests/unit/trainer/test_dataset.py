@@ -255,6 +255,15 @@ def test_too_many_empty_columns_reject_the_dataset(frames, tmp_path):
     )
 
 
+def test_a_file_that_holds_more_than_fits_is_rejected_before_it_is_read(frames, tmp_path, monkeypatch):
+    market_files.write(frames, tmp_path)
+    monkeypatch.setattr("trainer.reading.MOST_VALUES", 1000)
+
+    found = open_split(tmp_path / "train.parquet", name="train", symbol="BTCUSDT")
+
+    assert found.reason.startswith("train holds 600 rows of ")
+
+
 def test_a_broken_file_is_rejected(frames, tmp_path):
     market_files.write(frames, tmp_path)
     whole = (tmp_path / "train.parquet").read_bytes()

@@ -20,6 +20,7 @@ from common.model_store import (
     ABANDONED_AFTER_S,
     MANIFEST,
     StoreState,
+    check_size,
     checked_file,
     checked_version,
     is_version,
@@ -69,7 +70,9 @@ class ModelBucket:
         """See `ModelStore`."""
         path = f"{checked_version(version)}/{checked_file(version, name)}"
         try:
-            return self._asked(lambda: bytes(obstore.get(self._store, path).bytes()))
+            found = self._asked(partial(obstore.get, self._store, path))
+            check_size(version, name, found.meta["size"])
+            return self._asked(lambda: bytes(found.bytes()))
         except FileNotFoundError as error:
             raise Unusable(f"{self.location}/{path} cannot be read: it is not there") from error
 

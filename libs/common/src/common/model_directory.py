@@ -13,7 +13,14 @@ from uuid import uuid4
 import msgspec
 
 from common.errors import Conflict, Unusable
-from common.model_store import ABANDONED_AFTER_S, StoreState, checked_file, checked_version, is_version
+from common.model_store import (
+    ABANDONED_AFTER_S,
+    StoreState,
+    check_size,
+    checked_file,
+    checked_version,
+    is_version,
+)
 
 _TEMPORARY = ".tmp-"
 
@@ -57,6 +64,7 @@ class ModelDirectory(msgspec.Struct, frozen=True):
         try:
             if not path.resolve().is_relative_to(self.root.resolve()):
                 raise Unusable(f"{path} leads outside of {self.root}")
+            check_size(version, name, path.stat().st_size)
             return path.read_bytes()
         except OSError as error:
             raise Unusable(f"{path} cannot be read: {error.strerror or error}") from error

@@ -14,6 +14,8 @@ from common.errors import Unusable
 
 MANIFEST = "manifest.json"
 """The file that makes a version complete: written last, removed first."""
+LARGEST_FILE_BYTES = 1 << 30
+"""A larger one is not read: whoever put it there wants the memory of those who serve."""
 ABANDONED_AFTER_S = 3600.0
 """What no row knows of is somebody's work in progress until then, in seconds."""
 
@@ -51,7 +53,7 @@ class ModelStore(Protocol):
         ...
 
     def read(self, version: str, name: str) -> bytes:
-        """The file's bytes. Raises Unusable, naming it, where it is missing or leads elsewhere."""
+        """The file's bytes. Raises Unusable, naming it, where it is missing, too large or leads elsewhere."""
         ...
 
     def names(self, version: str) -> list[str]:
@@ -85,6 +87,14 @@ def checked_version(name: str) -> str:
     if not is_version(name):
         raise Unusable(f"{name!r} is no version")
     return name
+
+
+def check_size(version: str, name: str, size_bytes: int) -> None:
+    """Raises Unusable where a file is too large to be a model's."""
+    if size_bytes > LARGEST_FILE_BYTES:
+        raise Unusable(
+            f"version {version}: {name} has {size_bytes:,} bytes, more than {LARGEST_FILE_BYTES:,}"
+        )
 
 
 def checked_file(version: str, name: str) -> str:

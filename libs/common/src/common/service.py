@@ -25,6 +25,7 @@ from common.background import BackgroundTasks
 from common.probes import Check, Probes, database_check, queue_check
 from common.settings import EXIT_BAD_CONFIGURATION, ProcessSettings, load
 from common.telemetry import Event, configure_logging
+from common.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
 
@@ -133,6 +134,10 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, stopping: Callable[[], None] | None) -> None:
         super().__init__(config)
         self._stopping = stopping
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        async with Watchdog():
+            await super().serve(sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self._stopping is not None:

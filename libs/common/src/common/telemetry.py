@@ -29,6 +29,10 @@ class Event(Named):
     )
     SERVICE_READY = "service ready", "The broker answered; messages are being consumed."
     SERVICE_STOPPED = "service stopped", "The process finished what it had begun and ends."
+    LOOP_HANGS = (
+        "event loop hangs",
+        "Nothing turned for `silent_s` seconds, in `where`: the process ends (70), to be started again.",
+    )
     DEPENDENCY_UNAVAILABLE = (
         "dependency unavailable",
         "Broker or database did not answer at start; `dependency` names it, it is tried again for ever.",

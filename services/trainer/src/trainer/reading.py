@@ -24,6 +24,10 @@ Values = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float32]
 
 
+MOST_VALUES = 2_000_000_000
+"""Of a split, rows by columns: a file of a few bytes may claim any number of rows."""
+
+
 class SplitFile:
     """One downloaded split: its labels in memory, its features where they are."""
 
@@ -85,16 +89,11 @@ def open_split(
     """
     if path is None:
         return SplitFile(_empty(), None)
-    try:
-        frame = pl.scan_parquet(path)
-        schema = frame.collect_schema()
-        if not isinstance(schema.get(TIME), pl.Datetime):
-            return rejected(f"{name} has no column {TIME} with instants")
-        small = {each for each in (TIME, SYMBOL, TARGET, PRICE, volatility) if each and each in schema}
-        held = frame.select(sorted(small)).collect()
-    except (pl.exceptions.PolarsError, OSError) as error:
-        return rejected(f"{name} is no readable Parquet file: {error}")
-    if SYMBOL in small and (others := set(held[SYMBOL].unique()) - {symbol}):
+    found = _opened(path, name, volatility)
+    if isinstance(found, Rejection):
+        return found
+    frame, schema, held = found
+    if SYMBOL in held.columns and (others := set(held[SYMBOL].unique()) - {symbol}):
         return rejected(f"{name} holds rows of {', '.join(sorted(map(str, others)))}, not only of {symbol}")
     if held[TIME].null_count():
         return rejected(f"{name} has rows without a {TIME}")
@@ -138,6 +137,25 @@ def lay(source: SplitFile, part: Part, names: Sequence[str], path: Path) -> Rows
         for name in names:
             layer.add(source.column(name, part.kept))
     return Rows(part, path, len(names))
+
+
+_Opened = tuple[pl.LazyFrame, pl.Schema, pl.DataFrame]
+
+
+# The file, what it holds, and of that what is small: nothing is read of a file that would not fit.
+def _opened(path: Path, name: str, volatility: str | None) -> _Opened | Rejection:
+    try:
+        frame = pl.scan_parquet(path)
+        schema = frame.collect_schema()
+        if not isinstance(schema.get(TIME), pl.Datetime):
+            return rejected(f"{name} has no column {TIME} with instants")
+        rows = frame.select(pl.len()).collect().item()
+        if rows * len(schema) > MOST_VALUES:
+            return rejected(f"{name} holds {rows:,} rows of {len(schema)} columns, too many to be read")
+        small = {each for each in (TIME, SYMBOL, TARGET, PRICE, volatility) if each and each in schema}
+        return frame, schema, frame.select(sorted(small)).collect()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        return rejected(f"{name} is no readable Parquet file: {error}")
 
 
 def _floats(frame: pl.DataFrame, name: str) -> npt.NDArray[np.float64] | None:

@@ -34,6 +34,7 @@ from trainer.recipes import with_evidence
 from trainer.registration import Registration
 from trainer.retention import archive_of, check_room
 from trainer.settings import Settings
+from trainer.versions_at_hand import brought
 
 log = structlog.get_logger(__name__)
 
@@ -138,6 +139,7 @@ class Training:
             progress |= {"stage": runs.FETCHING}
             await asyncio.to_thread(check_room, self._settings)
             job, epoch = await self._job(run, directory)
+            job = await asyncio.to_thread(brought, job, self._store, directory)
             progress |= {"stage": "read"}
             async with self._engine.begin() as connection:  # at once: builds wait for the end of the download
                 await runs.hold(connection, run, progress)
