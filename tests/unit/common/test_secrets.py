@@ -41,8 +41,8 @@ def test_32_random_bytes_are_taken_however_they_are_written(key):
 @pytest.mark.parametrize(
     "key",
     [
-        secrets.token_hex(31),
-        secrets.token_urlsafe(30),
+        "9f4c1e7a2b8d306f5e1c9a7b4d2f8e0361a5c7e9b3d1f0284c6e8a0b2d4f61",
+        "Qx7-bN3_kT9vLr2ZsW8yHc5mJf1pGd6aUe4iOq0R",
         "k" * 64,
         "0123456789abcdef" * 4,
         "correct-horse-battery-" * 3,
