@@ -59,7 +59,7 @@ test: environment
 	@exec $(BIN)/python -m pytest $(ARGS)
 else
 test: environment
-	@$(BIN)/python -m pytest --cov --cov-branch --cov-report= tests/unit tests/contract
+	@$(BIN)/python -m pytest -n 2 --cov --cov-branch --cov-report= tests/unit tests/contract
 	@$(BIN)/python -m coverage report --include='*/core/*' --fail-under=95
 	@$(BIN)/python -m pytest tests/migrations tests/images tests/deployment tests/integration tests/faults tests/scenario
 endif

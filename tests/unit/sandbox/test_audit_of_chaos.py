@@ -19,6 +19,7 @@ from sandbox.core.audit.record import (
     Promises,
     Readiness,
     Record,
+    Redelivered,
     Signal,
     Span,
     StateChange,
@@ -38,7 +39,7 @@ def at(seconds):
 
 def payload(*, size="0", reduces=False, **fields):
     gates = {"position": {"live_size": size}, "holdings": {"reduces": reduces}}
-    return json.dumps({"metadata": {"gates": gates}, **fields})
+    return json.dumps({"metadata": {"gates": gates}, "market_data_snapshot": {"price": 100.0}, **fields})
 
 
 def signal(number=1, seconds=100.0, **changes):
@@ -62,6 +63,16 @@ def signal(number=1, seconds=100.0, **changes):
         orders=1,
     )
     return msgspec.structs.replace(known, **changes)
+
+
+def closing(number, seconds, *, size="1", peak="100", **changes):
+    """An exit of all, or of `size`, of the position."""
+    metadata = {"lifecycle_id": str(UUID(int=500)), "size_to_close": size, "peak_price": peak}
+    body = payload(
+        signal_id=str(UUID(int=number)), strategy_id="momentum", asset="BTCUSDT", metadata=metadata
+    )
+    known = {"kind": "exit", "side": "sell", "feature_timestamp": None, "payload": body}
+    return signal(number, seconds, amount_quote=Decimal(size) * 100, **{**known, **changes})
 
 
 def on_the_wire(known, seconds=None, body=None):
@@ -119,7 +130,7 @@ def record(**changes):
         healings=[(at(50), at(60))],
         poisons=[Poison(queue="features.live", body="[1]")],
         readiness=[Readiness(at=at(1), ready={"api": True})],
-        told=[told(1), told(100)],
+        told=[told(1), told(2)],
         usage=[used(100)],
         signals=[known],
         lifecycles=[position()],
@@ -132,6 +143,10 @@ def record(**changes):
         errors=[],
     )
     return msgspec.structs.replace(clean, **changes)
+
+
+def given_again(times, until_s=60):
+    return Redelivered(queue="features.live", digest="aa", times=times, first_at=at(20), last_at=at(until_s))
 
 
 def used(mib):
@@ -180,6 +195,7 @@ def blind(size, second):
             "asset": "BTCUSDT",
             "timestamp": at(second).isoformat(),
             "metadata": {**metadata, **gates},
+            "market_data_snapshot": {"price": 100.0},
         }
     )
 
@@ -284,6 +300,14 @@ BREAKS = {
     ),
     "letters nobody collected": (record(letters_left=2), "2 dead letters were never collected"),
     "a secret in a log": (record(leaks=["api, request answered"]), "a secret was written: api"),
+    "recorded too late": (
+        _signals(signal(recorded_at=at(131))),
+        "was recorded in trading_signals only at",
+    ),
+    "a message that goes round": (
+        record(redelivered=[given_again(11)]),
+        "(aa) was given out again 11 times",
+    ),
     "memory without bound": (record(usage=[used(500)]), "api held 500 MiB"),
 }
 
@@ -296,7 +320,7 @@ def test_the_smallest_break_is_named_and_nothing_else(broken, said):
 
 
 REDUCES = payload(signal_id=str(UUID(int=1)), strategy_id="momentum", asset="BTCUSDT", reduces=True)
-EXIT = signal(2, 112.0, kind="exit", feature_timestamp=None)
+EXIT = closing(2, 112.0)
 
 ALLOWED = {
     "one exit of two workers without the database, each by its clock": _signals(
@@ -334,6 +358,13 @@ ALLOWED = {
     ),
     "published while the tap was deaf": msgspec.structs.replace(
         _signals(signal(), sent=[]), gaps=[Gap(began_at=at(99), ended_at=at(101))]
+    ),
+    "recorded 30 s after the database came back": msgspec.structs.replace(
+        _signals(signal(recorded_at=at(150))), faults=[struck("server_killed database", 118, 120)]
+    ),
+    "given again after each of two faults": record(
+        redelivered=[given_again(30)],
+        faults=[struck("connections_cut broker", 21, 21), struck("connections_cut broker", 50, 50)],
     ),
     "a failed training": record(runs=[run(state="failed", version=None)], versions=[]),
 }

@@ -13,8 +13,9 @@ import aio_pika
 import asyncpg
 import httpx
 import msgspec
+from sqlalchemy import select
 
-from common import topology
+from common import tables, topology
 from sandbox.chaos_notes import Notes
 from sandbox.core.audit.record import (
     Letter,
@@ -57,19 +58,24 @@ FROM position_lifecycles
 """
 _STATE_CHANGES = "SELECT scope, state, actor, changed_at FROM trading_state_changes ORDER BY change_id"
 _RUNS = "SELECT run_id, strategy_id, state, reason, version, finished_at FROM training_runs"
-_VERSIONS = "SELECT version, strategy_id, run_id, is_active, sha256 FROM model_versions"
+_VERSIONS = """
+SELECT version, strategy_id, run_id, is_active, sha256,
+       coalesce(evidence->>'files', '') IN ('deleting', 'deleted') AS is_retired
+FROM model_versions
+"""
 _LOTS = "SELECT symbol, lot_size FROM instrument_info"
-_PUBLIC = (
-    "SELECT to_jsonb(t)::text FROM alerts t",
-    "SELECT to_jsonb(t)::text FROM operator_actions t",
-    "SELECT to_jsonb(t)::text FROM latest_outcomes t",
-    "SELECT to_jsonb(t)::text FROM signal_outbox t",
-    "SELECT to_jsonb(t)::text FROM trading_signals t",
-    "SELECT to_jsonb(t)::text FROM training_runs t",
-    "SELECT to_jsonb(t)::text FROM failed_position_updates t",
-    "SELECT to_jsonb(t)::text || encode(t.body, 'escape') FROM dead_letters t",
+_SHOWN = (
+    tables.alerts,
+    tables.dead_letters,
+    tables.failed_position_updates,
+    tables.latest_outcomes,
+    tables.operator_actions,
+    tables.signal_outbox,
+    tables.trading_signals,
+    tables.trading_state_changes,
+    tables.training_runs,
 )
-"""What the API shows of itself: whoever may read it may not read a secret in it."""
+"""What the API shows."""
 _LETTERS = """
 SELECT queue, body, reason FROM dead_letters
 UNION ALL
@@ -112,10 +118,9 @@ async def scan_public_pages(fleet: Fleet, notes: Notes) -> None:
 
 async def scan_tables(database: asyncpg.Connection, notes: Notes) -> None:
     """Every row that the API shows was looked through for secrets."""
-    for query in _PUBLIC:
-        table = query.split()[-2]
-        for row in await database.fetch(query):
-            notes.scan(f"the table {table}", row[0])
+    for table in _SHOWN:
+        for row in await database.fetch(str(select(table))):
+            notes.scan(f"the table {table.name}", " ".join(map(_text, row)))
 
 
 async def collect(
@@ -169,6 +174,10 @@ async def collect(
 
 def _structs(rows: Sequence[asyncpg.Record], kind: type[T]) -> list[T]:
     return [msgspec.convert(dict(row), kind) for row in rows]
+
+
+def _text(value: object) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def _hash_on_disk(models: Path, version: str) -> str | None:

@@ -1,7 +1,7 @@
-"""Closing: do the exits of one position together close what is live of it, and none of them more than that?
+"""Closing: do the exits of one position close all that is live of it, and none of them more than that?
 
-What is live is what the Position Manager told: a worker may not know of a change for `state_known`, and for as
-long as a fault keeps it from hearing.
+What is live is what the Position Manager told: a worker may not know of a change for `state_known`, and for
+as long as a fault keeps it from hearing.
 """
 
 from collections import defaultdict
@@ -82,21 +82,15 @@ def told_sizes(record: Record) -> Told:
 def left_open(
     lifecycle: Lifecycle, exits: Sequence[Exit], told: Told, record: Record, *, since: datetime, at: datetime
 ) -> Decimal:
-    """What no exit closes at `at` of the size that was live after `since`; 0 where that is less than a lot.
+    """What would stay open at `at` of the size that was live after `since`; 0 for less than a lot.
 
-    An order's fills are in what was told; of the exits that are under way only the newest counts, because it
-    takes the place of those before it.
+    What `exits` filled is gone from what was told. Of those without a fill only the newest counts: each takes
+    the place of the one before it.
     """
-    live = min(
-        [lifecycle.size, *(abs(size) for size in _known(lifecycle, told, since, at))],
-    )
-    under_way = [
-        each for each in exits if since <= each.signal.created_at <= at and not each.signal.filled
-    ]
-    left = live - (under_way[-1].quantity if under_way else 0)
-    done = sum(each.signal.filled for each in exits if since <= each.signal.created_at <= at)
-    left = min(left, lifecycle.size - done)
-    return left if left >= max(_lot(record, lifecycle.symbol), Decimal("1e-8")) else Decimal(0)
+    known = _known(lifecycle, told, since, at)
+    under_way = [each.quantity for each in exits[-1:] if not (known and each.signal.filled)]
+    left = min(known, default=lifecycle.size) - sum(under_way)
+    return left if left > 0 and left >= _lot(record, lifecycle.symbol) else Decimal(0)
 
 
 def excesses(
@@ -109,13 +103,13 @@ def excesses(
         if lifecycle is None:
             continue
         at = each.signal.created_at
-        since, until = _heard_since(record, promises, at), at + promises.clock_tolerance
-        known = [abs(size) for size in _known(lifecycle, told, since, until)] or [lifecycle.size]
+        since, until = _heard_since(record, promises, at), _told_until(record, promises, at)
+        known = [size for size in _known(lifecycle, told, since, until) if size] or [lifecycle.size]
         is_deaf = overlaps(record.gaps, lifecycle.opened_at, until)
         if each.quantity > max(known) + _lot(record, each.signal.symbol) and not is_deaf:
             yield (
-                f"exit {each.signal.signal_id} of {at} is for {each.quantity} of {each.signal.symbol}, and no "
-                f"more than {max(known)} of {each.lifecycle_id} was live since {since}"
+                f"exit {each.signal.signal_id} of {at} is for {each.quantity} of {each.signal.symbol}, and "
+                f"no more than {max(known)} of {each.lifecycle_id} was live since {since}"
             )
 
 
@@ -126,6 +120,13 @@ def _heard_since(record: Record, promises: Promises, at: datetime) -> datetime:
         if each.began_at <= at and each.ended_at >= since:
             since = min(since, each.began_at)
     return since
+
+
+# A worker may have asked for a size that the Position Manager could tell only once the broker was back.
+def _told_until(record: Record, promises: Promises, at: datetime) -> datetime:
+    struck = disturbances(record, promises.recovery)
+    late = [each.ended_at for each in struck if each.began_at <= at <= each.ended_at]
+    return max([at + promises.clock_tolerance, *late])
 
 
 # Sizes on the position's side: the one that held at `since`, and those told until `until`.

@@ -1,4 +1,4 @@
-"""Exits: every stop that was breached while all was well was answered in time, and none without a breach."""
+"""Exits: a stop that was breached while all was well was answered in time and whole, and no other fired."""
 
 from bisect import bisect_left
 from collections import defaultdict
@@ -8,7 +8,8 @@ from decimal import Decimal
 
 import msgspec
 
-from sandbox.core.audit.quiet import disturbances, overlaps
+from sandbox.core.audit.closing import Exit, Told, excesses, exits_by_lifecycle, left_open, told_sizes
+from sandbox.core.audit.quiet import disturbances, exits_halted, overlaps
 from sandbox.core.audit.record import PRICE_SEEN, Gap, Lifecycle, Promises, Record
 
 STOP = "stop_loss"
@@ -24,17 +25,30 @@ class _Price(msgspec.Struct, frozen=True):
     timestamp: datetime
 
 
+class _Seen(msgspec.Struct, frozen=True, kw_only=True):
+    prices: Prices
+    exits: Mapping[str, Sequence[Exit]]
+    told: Told
+    busy: Sequence[Gap]
+    """Answers may be late then."""
+
+
 def faults(record: Record, promises: Promises) -> Iterator[str]:
     """One sentence per broken promise about exits."""
-    prices = _prices(record)
+    seen = _Seen(
+        prices=_prices(record),
+        exits=exits_by_lifecycle(record),
+        told=told_sizes(record),
+        busy=[*record.gaps, *disturbances(record, promises.recovery), *exits_halted(record)],
+    )
     unheard = [*record.gaps, *disturbances(record, timedelta(0))]
-    busy = [*record.gaps, *disturbances(record, promises.recovery)]
     for each in record.lifecycles:
         if each.stop_price is None:
             continue
         if each.latched_rule == STOP:
-            yield from _breached(each, prices, unheard)
-        yield from _answered(each, record, promises, prices, busy)
+            yield from _breached(each, seen.prices, unheard)
+        yield from _answered(each, record, promises, seen)
+    yield from excesses(record, promises, seen.exits, seen.told)
     yield from _known(record, promises)
 
 
@@ -65,31 +79,36 @@ def _breached(lifecycle: Lifecycle, prices: Prices, unheard: Sequence[Gap]) -> I
 
 
 # A breach counts while it lasts: every price seen since is one, for as long as an answer may take.
-def _answered(
+def _long_breaches(
     lifecycle: Lifecycle, record: Record, promises: Promises, prices: Prices, busy: Sequence[Gap]
-) -> Iterator[str]:
-    until = lifecycle.closed_at or record.ended_at
+) -> Iterator[tuple[datetime, datetime]]:
     since: datetime | None = None
+    until = lifecycle.closed_at or record.ended_at
     for at, price in _between(prices, lifecycle.symbol, lifecycle.created_at, until):
         if not _is_breach(lifecycle, price):
             since = None
             continue
         since = since or at
-        if at - since < promises.exit_answer or overlaps(busy, since, at):
+        if at - since >= promises.exit_answer and not overlaps(busy, since, at):
+            yield since, at
+
+
+def _answered(lifecycle: Lifecycle, record: Record, promises: Promises, seen: _Seen) -> Iterator[str]:
+    for since, at in _long_breaches(lifecycle, record, promises, seen.prices, seen.busy):
+        answers = [
+            each
+            for each in seen.exits.get(str(lifecycle.lifecycle_id), ())
+            if since - promises.exit_answer <= each.signal.created_at <= at
+        ]
+        left = left_open(lifecycle, answers, seen.told, record, since=since, at=at)
+        if answers and not left:
             continue
-        if not _exits_between(record, lifecycle.symbol, since - promises.exit_answer, at):
-            yield (
-                f"{lifecycle.symbol}: the stop of {lifecycle.lifecycle_id} at {lifecycle.stop_price} was "
-                f"breached from {since} to {at}, and no exit was sent"
-            )
-            return
-
-
-def _exits_between(record: Record, symbol: str, since: datetime, until: datetime) -> bool:
-    return any(
-        each.kind == "exit" and each.symbol == symbol and since <= each.created_at <= until
-        for each in record.signals
-    )
+        answer = f"its exits leave {left} of it open" if answers else "no exit was sent"
+        yield (
+            f"{lifecycle.symbol}: the stop of {lifecycle.lifecycle_id} at {lifecycle.stop_price} was "
+            f"breached from {since} to {at}, and {answer}"
+        )
+        return
 
 
 # At the end nothing is broken: what was latched long ago is closed by then.

@@ -68,7 +68,8 @@ def _ended(record: Record) -> Iterator[str]:
 
 def _files(record: Record) -> Iterator[str]:
     for version in record.versions:
-        if version.sha256 != version.sha256_on_disk:
+        gone = version.is_retired and not version.is_active and version.sha256_on_disk is None
+        if version.sha256 != version.sha256_on_disk and not gone:
             yield (
                 f"{version.version} of {version.strategy_id} has the hash {version.sha256_on_disk} on disk, "
                 f"the database has {version.sha256}"

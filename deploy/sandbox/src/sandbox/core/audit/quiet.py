@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
+from common.core.trading_state import EXITS, TradingState
 from sandbox.core.audit.record import Gap, Record
 
 HARMLESS = ("queue_poisoned", "state_halted", "state_reducing")
@@ -22,7 +23,7 @@ def disturbances(record: Record, after: timedelta, of: Collection[str] | None = 
 
 
 def due_at(faults: Sequence[Gap], at: datetime, within: timedelta) -> datetime:
-    """Until when what began at `at` is done: `within` later, and as long after every fault that began before."""
+    """When what began at `at` has to be done: `within` later, and as long after each fault before that."""
     due = at + within
     for each in sorted(faults, key=lambda each: each.began_at):
         if each.began_at <= due:
@@ -33,3 +34,14 @@ def due_at(faults: Sequence[Gap], at: datetime, within: timedelta) -> datetime:
 def overlaps(gaps: Sequence[Gap], began_at: datetime, ended_at: datetime) -> bool:
     """Whether any of `gaps` has a moment in common with the time between."""
     return any(each.began_at <= ended_at and each.ended_at >= began_at for each in gaps)
+
+
+def exits_halted(record: Record) -> list[Gap]:
+    """The times in which an operator halted exits by name."""
+    changes = [each for each in record.state_changes if each.scope == EXITS]
+    ends = [*(each.changed_at for each in changes[1:]), record.ended_at]
+    return [
+        Gap(began_at=each.changed_at, ended_at=ended_at)
+        for each, ended_at in zip(changes, ends, strict=False)
+        if each.state == TradingState.HALTED
+    ]

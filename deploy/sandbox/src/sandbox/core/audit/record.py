@@ -155,6 +155,8 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str | None
     sha256_on_disk: str | None
     """None: nothing lies there."""
+    is_retired: bool = False
+    """Its files made room for those of newer versions; nobody serves it."""
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,6 @@ from common.core.exits.exit_signal import WITHOUT_DATABASE
 from sandbox.core.audit.quiet import disturbances, due_at, overlaps
 from sandbox.core.audit.record import TRADING_SIGNALS, Heard, Promises, Record, Signal
 
-
 RECORDING = frozenset({"broker", "database", "inference", "exit_strategy"})
 """Whose faults may delay a row of trading_signals."""
 

@@ -1,4 +1,4 @@
-"""Trading states: what was sent while fleet or strategy were held back, or positions were unknown?"""
+"""Trading states: what was sent while fleet or strategy were held back, and which exits were not?"""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -6,13 +6,24 @@ from typing import Any
 
 import msgspec
 
+from common.core.trading_state import TradingState
+from sandbox.core.audit.closing import exits_by_lifecycle
+from sandbox.core.audit.quiet import disturbances, exits_halted, overlaps
 from sandbox.core.audit.record import Promises, Record, Signal
 
+BARRED = "trading state"
+"""Begins the reason of a signal that the state kept from being published."""
 _STRICTNESS = {"ACTIVE": 0, "REDUCING": 1, "HALTED": 2}
 
 
 def faults(record: Record, promises: Promises) -> Iterator[str]:
-    """One sentence per entry that was not allowed."""
+    """One sentence per entry that was not allowed, and per exit that had to go on."""
+    yield from _entries(record, promises)
+    yield from _barred_exits(record)
+    yield from _held_exits(record, promises)
+
+
+def _entries(record: Record, promises: Promises) -> Iterator[str]:
     for signal in record.signals:
         if signal.kind != "entry":
             continue
@@ -26,6 +37,33 @@ def faults(record: Record, promises: Promises) -> Iterator[str]:
             yield (
                 f"signal {signal.signal_id} of {signal.strategy_id} was decided at {signal.created_at} while "
                 f"its state was {state}"
+            )
+
+
+def _barred_exits(record: Record) -> Iterator[str]:
+    for each in record.signals:
+        if each.kind == "exit" and (each.reason or "").startswith(BARRED):
+            yield f"exit {each.signal_id} ({each.side}) of {each.created_at} was held back: {each.reason}"
+
+
+# Only an operator who halts exits by name may keep a latched rule from its exit.
+def _held_exits(record: Record, promises: Promises) -> Iterator[str]:
+    exits = exits_by_lifecycle(record)
+    busy = [*record.gaps, *disturbances(record, promises.recovery), *exits_halted(record)]
+    for each in record.lifecycles:
+        if each.latched_at is None:
+            continue
+        due_at = each.latched_at + promises.exit_answer
+        state = _surely(record, promises, each.strategy_id, each.latched_at)
+        is_over = (each.closed_at or record.ended_at) < due_at
+        if state == TradingState.ACTIVE or is_over or overlaps(busy, each.latched_at, due_at):
+            continue
+        since = each.latched_at - promises.clock_tolerance
+        found = exits.get(str(each.lifecycle_id), ())
+        if not any(since <= exit_.signal.created_at <= due_at for exit_ in found):
+            yield (
+                f"the {each.side} {each.lifecycle_id} of {each.symbol} was due by {each.latched_rule} at "
+                f"{each.latched_at} while its state was {state}, and no exit was sent until {due_at}"
             )
 
 
