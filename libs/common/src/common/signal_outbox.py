@@ -124,6 +124,8 @@ class SignalOutbox:
                 valid_until=valid_until,
                 owner=self._owner,
                 lease_until=func.now() + timedelta(seconds=LEASE_S),
+                # Not when the transaction began: it may have waited for others to claim before it.
+                created_at=func.clock_timestamp(),
             )
             .on_conflict_do_nothing(index_elements=["signal_id"])
             .returning(signal_outbox.c.signal_id)
