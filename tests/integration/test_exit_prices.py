@@ -222,3 +222,23 @@ async def test_an_exit_is_never_larger_than_what_we_bought_where_we_bought_it_al
         _, only = await fleet.signal()
 
     assert (only.metadata["size"], only.metadata["live_size"]) == (closed, shown)
+
+
+async def test_a_position_that_was_opened_again_is_closed_though_the_one_before_was_merely_gone(fleet):
+    async with fleet.peer() as peer:
+        await bought(fleet)
+        await fleet.updated("BTCUSDT", "0.05")
+        await fleet.seen(peer, "BTCUSDT", "97")
+        _, first = await fleet.signal()
+        await fleet.answered(first, "filled", "0.05")
+        del fleet.positions.rows["BTCUSDT"]
+        await peer.sweep.reconcile()
+        await fleet.until("SELECT 1 FROM position_lifecycles WHERE closed_at > newest_event_at")
+
+        await bought(fleet)
+        await fleet.updated("BTCUSDT", "0.05")
+        await fleet.seen(peer, "BTCUSDT", "97")
+
+        _, second = await fleet.signal()
+    assert (second.metadata["size"], second.metadata["live_size"]) == ("0.05", "0.05")
+    assert second.signal_id != first.signal_id

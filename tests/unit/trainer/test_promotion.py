@@ -76,10 +76,19 @@ def under(policy):
         (given(roc_auc=None), "accepted", "accepted"),
         (given(own_lift=lift(0.19), validation_lift=0.1), "accepted", "accepted"),
         (given(own_lift=lift(0.21), validation_lift=0.1), "quarantined", "implausibly far above"),
-        # on a short test, or a short validation, luck goes as far
+        (given(own_lift=lift(0.1), validation_lift=0.0), "accepted", "accepted"),
+        # on a short test, or a short validation, luck goes as far: here three deviations are 0.285
+        (given(own_lift=lift(0.28), validation_lift=0.0, own_effective_rows=50.0), "accepted", "accepted"),
+        (given(own_lift=lift(0.29), validation_lift=0.0, own_effective_rows=50.0), "quarantined", "+0.290"),
         (given(own_lift=lift(0.21), validation_lift=0.1, own_effective_rows=50.0), "accepted", "accepted"),
         (
             given(own_lift=lift(0.21), validation_lift=0.1, validation_effective_rows=50.0),
+            "accepted",
+            "accepted",
+        ),
+        (given(own_lift=lift(0.9), own_effective_rows=0.0), "accepted", "accepted"),
+        (
+            given(own_lift=lift(0.9), own_effective_rows=0.0, validation_effective_rows=0.0),
             "accepted",
             "accepted",
         ),
@@ -111,6 +120,45 @@ def test_the_honest_policy_asks_for_proof_and_nothing_else(evidence, verdict, sa
     assert decision.verdict == verdict
     assert said in decision.sentence
     assert decision.activate == (verdict == "accepted")
+
+
+def test_an_operator_reads_the_figures_and_nothing_that_does_not_apply():
+    assert judge(given(), HONEST).sentence == (
+        "accepted by the honest policy: test accuracy 0.420 against 0.340 for always naming class 0, "
+        "lift +0.080 (95 % interval +0.050 to +0.110) on 3,000 effective rows, "
+        "direction +0.100 (95 % interval +0.060 to +0.140)"
+    )
+
+
+def test_an_operator_reads_everything_that_stands_in_or_waits():
+    sentence = judge(given(source="validation", unscored="v3 has no test"), HONEST).sentence
+
+    assert sentence.endswith(
+        " to +0.140); validation stands in for the missing test; held against no other: v3 has no test; "
+        "it waits for an operator to activate it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("earlier", "folds", "pooled"),
+    [
+        ((), 0, ""),
+        (("v3",), 0, " pooled with 1 earlier run"),
+        (("v3", "v2"), 0, " pooled with 2 earlier runs"),
+        ((), 1, " pooled with 1 walk-forward fold"),
+        ((), 2, " pooled with 2 walk-forward folds"),
+        (("v3",), 3, " pooled with 1 earlier run and 3 walk-forward folds"),
+    ],
+)
+def test_what_is_pooled_is_counted(earlier, folds, pooled):
+    sentence = judge(given(earlier=earlier, folds=folds), HONEST).sentence
+
+    assert f" effective rows{pooled}, direction" in sentence
+
+
+def test_what_no_number_of_rows_would_prove_is_promised_none():
+    for refused in (given(lift=lift(-0.03, lower=-0.05)), given(direction=lift(-0.01, lower=-0.05))):
+        assert judge(refused, HONEST).sentence.endswith(" on 3,000 effective rows")
 
 
 @pytest.mark.parametrize(
@@ -164,6 +212,14 @@ def test_where_profit_is_required_signals_must_pay_for_themselves(expectancy, ve
 
     assert decision.verdict == verdict
     assert ("in 77 trades (MODEL_PROMOTION_REQUIRE_PROFIT)" in decision.sentence) == (verdict == "refused")
+
+
+def test_what_a_trade_costs_is_told_to_the_thousandth_of_a_per_cent():
+    losing = given(expectancy=Interval(mean=-0.00123, lower=-0.002, upper=0.00004), trades=1_234)
+
+    sentence = judge(losing, msgspec.structs.replace(HONEST, require_profit=True)).sentence
+
+    assert "-0.00123 (95 % interval -0.00200 to +0.00004) a trade after costs in 1,234 trades" in sentence
 
 
 @pytest.mark.parametrize(

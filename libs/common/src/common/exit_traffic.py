@@ -9,12 +9,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from sqlalchemy import (
     BindParameter,
     Row,
     Select,
+    String,
+    Uuid,
     and_,
     bindparam,
     cast,
@@ -139,8 +142,9 @@ async def _paced_exits(connection: AsyncConnection, symbol: str, limits: Limits)
     return tuple(rows)
 
 
-# Ours alone are the fills since the symbol was last flat only where that moment is known and nobody else's
-# order is among them; a flip's one fill belongs to two positions.
+# Ours alone are the fills since the symbol was last flat only where that moment is known, the fill that
+# opened the position is the first of them, and nobody else's order is among them; a flip's one fill belongs
+# to two positions. Where any of that is open nobody may say that a position is smaller than it looks.
 async def _booked_size(connection: AsyncConnection, tracked: Tracked) -> Decimal | None:
     if tracked.strategy_id == UNATTRIBUTED:
         return None
@@ -157,7 +161,9 @@ async def _booked_size(connection: AsyncConnection, tracked: Tracked) -> Decimal
         return None
     if row.flat_at is not None and tracked.opened_at <= row.flat_at:
         return None
-    if row.left is None or row.foreign or (row.flat_at is None and row.first_at < tracked.opened_at):
+    if row.left is None or row.foreign or row.first_at != row.first_bought_at:
+        return None
+    if row.first_at > tracked.opened_at or (row.flat_at is None and row.first_at < tracked.opened_at):
         return None
     return Decimal(row.left)
 
@@ -232,13 +238,13 @@ def _situation_of() -> Select[Any]:
 def _books_of() -> Select[Any]:
     lifecycles = position_lifecycles.c
     symbol: BindParameter[str] = bindparam("symbol")
+    lifecycle: BindParameter[UUID] = bindparam("lifecycle_id", type_=Uuid())
     first_seen_at = (
-        select(lifecycles.created_at)
-        .where(lifecycles.lifecycle_id == bindparam("lifecycle_id"))
-        .scalar_subquery()
+        select(lifecycles.created_at).where(lifecycles.lifecycle_id == lifecycle).scalar_subquery()
     )
+    # When it was known to be flat: its newest event may be long before that, where it was merely gone.
     flat_at = (
-        select(func.max(lifecycles.newest_event_at))
+        select(func.max(func.greatest(lifecycles.newest_event_at, lifecycles.closed_at)))
         .where(lifecycles.symbol == symbol, lifecycles.closed_at.is_not(None))
         .scalar_subquery()
     )
@@ -247,6 +253,8 @@ def _books_of() -> Select[Any]:
     bought = func.sum(orders.c.filled_quantity).filter(opens)
     sold = func.coalesce(func.sum(orders.c.filled_quantity).filter(~opens), 0)
     # A fill can be quicker than the record of its signal; the intent is there before it is sent.
+    closes = cast(signal_outbox.c.payload, JSONB)["metadata"]["lifecycle_id"].as_string()
+    of_another = and_(signal_outbox.c.kind == "exit", closes != cast(lifecycle, String))
     unknown = and_(trading_signals.c.signal_id.is_(None), signal_outbox.c.signal_id.is_(None))
     return (
         select(
@@ -254,6 +262,7 @@ def _books_of() -> Select[Any]:
             flat_at.label("flat_at"),
             (bought - sold).label("left"),
             func.min(filled_at).label("first_at"),
+            func.min(filled_at).filter(opens).label("first_bought_at"),
             func.count().filter(unknown).label("foreign"),
         )
         .select_from(
@@ -266,6 +275,7 @@ def _books_of() -> Select[Any]:
             orders.c.status != "dry_run",
             orders.c.filled_quantity > 0,
             filled_at > func.coalesce(flat_at, literal_column("'-infinity'::timestamptz")),
+            func.coalesce(of_another, literal_column("false")).is_(False),
         )
     )
 

@@ -67,7 +67,7 @@ def price(screening: Screening) -> Check:
     return passes_if(
         known.price > 0 and recent and has_depth,
         Reason.NO_PRICE,
-        price=own,
+        price=None,
         depth=depth,
         known_price=plain(known.price),
         known_age_s=age_s,

@@ -138,10 +138,11 @@ def _leaking(evidence: Evidence) -> Decision | None:
         return _not(
             "quarantined", f"ROC AUC {evidence.roc_auc:.3f} is above {LEAK_AUC}: a feature knows the label"
         )
-    rows = (evidence.own_effective_rows, evidence.validation_effective_rows)
-    chance = LEAK_DEVIATIONS * math.sqrt(sum(1 / each for each in rows)) if min(rows) > 0 else math.inf
+    own, other = evidence.own_effective_rows, evidence.validation_effective_rows
     gap = evidence.own_lift.mean - evidence.validation_lift
-    if gap > max(LEAK_LIFT_GAP, chance):
+    # Multiplied by the root of both: where there are no rows, no gap is beyond chance.
+    beyond_chance = gap * math.sqrt(own * other) > LEAK_DEVIATIONS * math.sqrt(own + other)
+    if gap > LEAK_LIFT_GAP and beyond_chance:
         return _not(
             "quarantined",
             f"lift on test {evidence.own_lift.mean:+.3f} is implausibly far above that on validation "
@@ -153,7 +154,9 @@ def _leaking(evidence: Evidence) -> Decision | None:
 def _too_little(evidence: Evidence, rules: Rules) -> Decision | None:
     if evidence.effective_rows >= rules.min_effective_rows:
         return None
-    needed = max(rules.min_effective_rows, _rows_to_prove(evidence.lift, evidence) or 0.0)
+    needed = max(
+        rules.min_effective_rows, _rows_to_prove(evidence.lift, evidence) or rules.min_effective_rows
+    )
     return _not(
         "insufficient_evidence",
         f"{evidence.effective_rows:,.0f} effective rows of {_rows_of(evidence)}, "
@@ -167,14 +170,14 @@ def _not_a_number(evidence: Evidence) -> Decision | None:
         evidence.accuracy,
         evidence.baseline_accuracy,
         evidence.validation_lift,
-        evidence.roc_auc or 0.0,
+        evidence.roc_auc,
         *(
             figure
             for interval in (evidence.lift, evidence.persistence_lift, evidence.direction, evidence.own_lift)
             for figure in (interval.mean, interval.lower)
         ),
     )
-    if all(math.isfinite(figure) for figure in figures):
+    if all(figure is None or math.isfinite(figure) for figure in figures):
         return None
     return _not("refused", f"a figure of {evidence.source} is not a number")
 
