@@ -209,7 +209,7 @@ def _signals(*known, sent=None):
     return record(signals=list(known), wire=wire, lifecycles=[])
 
 
-LATE = signal(valid_until=at(101))
+LATE = signal(valid_until=at(101), published_at=at(103))
 OTHER_BODY = payload(signal_id=str(UUID(int=1)), strategy_id="momentum", asset="ETHUSDT")
 EXPIRED_SILENTLY = signal(state="expired", published_at=None, is_recorded=False, orders=0)
 FALLING = [price(seconds, 97) for seconds in range(110, 140)]
@@ -248,6 +248,10 @@ BREAKS = {
     ),
     "published late": (
         _signals(LATE, sent=[on_the_wire(LATE, 103)]),
+        "2.0 s after its validity",
+    ),
+    "sent again after its validity": (
+        _signals(signal(), sent=[on_the_wire(signal()), on_the_wire(signal(), 107)]),
         "2.0 s after its validity",
     ),
     "never finished": (_signals(signal(state="pending")), "was never finished"),
@@ -323,6 +327,10 @@ REDUCES = payload(signal_id=str(UUID(int=1)), strategy_id="momentum", asset="BTC
 EXIT = closing(2, 112.0)
 
 ALLOWED = {
+    "sent in time and heard late": _signals(signal(), sent=[on_the_wire(signal(), 107)]),
+    "a version that made room for newer ones": record(
+        versions=[version(sha256_on_disk=None, is_retired=True, is_active=False)]
+    ),
     "one exit of two workers without the database, each by its clock": _signals(
         signal(kind="exit", payload=blind("1", 1)), sent=[blind_wire("1", 1), blind_wire("1", 2)]
     ),

@@ -85,9 +85,15 @@ def _in_time(
     record: Record, promises: Promises, sent: list[Heard], of_id: dict[UUID, Signal]
 ) -> Iterator[str]:
     frozen = disturbances(record, promises.clock_tolerance * 5)
+    heard: set[UUID] = set()
     for each in sent:
-        known = of_id.get(msgspec.json.decode(each.body, type=_Body).signal_id)
+        signal_id = msgspec.json.decode(each.body, type=_Body).signal_id
+        is_first, known = signal_id not in heard, of_id.get(signal_id)
+        heard.add(signal_id)
         if known is None or each.at <= known.valid_until + promises.clock_tolerance:
+            continue
+        # The confirm of the first was stored in time: then a tap on a busy machine read it late.
+        if is_first and known.published_at is not None and known.published_at <= known.valid_until:
             continue
         # What was given to a frozen broker in time it takes when it wakes: only the tap reads it late.
         if not overlaps(frozen, known.created_at, each.at):
