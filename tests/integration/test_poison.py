@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import aio_pika
 import httpx
 import pytest
-from tests.integration.test_service_processes import answer, process
+from tests.integration.test_service_processes import KEY, answer, process
 
 PATIENCE_S = 30.0
 LETTERS = "/api/v1/monitoring/dead-letters"
@@ -21,7 +21,7 @@ async def fleet(database_url, amqp_url, tmp_path):
     async with (
         process("api", tmp_path / "api", **where) as (_, url),
         process("inference", tmp_path / "inference", **where) as (_, worker),
-        httpx.AsyncClient(base_url=url, headers={"X-API-Key": "k" * 64}) as client,
+        httpx.AsyncClient(base_url=url, headers={"X-API-Key": KEY}) as client,
     ):
         await answer(f"{url}/health/ready", 200)
         await answer(f"{worker}/health/ready", 200)

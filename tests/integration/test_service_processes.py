@@ -18,6 +18,7 @@ PORTS = {
     "exit_strategy": "EXIT_STRATEGY_PORT",
     "api": "MODEL_SERVICE_PORT",
 }
+KEY = "0f1e2d3c4b5a69788796a5b4c3d2e1f00112233445566778899aabbccddeeff0"
 NOWHERE = {"DATABASE_URL": "postgresql://u:p@127.0.0.1:1/x", "RABBITMQ_URL": "amqp://u:p@127.0.0.1:1/"}
 
 
@@ -28,7 +29,7 @@ async def process(service, tmp_path, **variables):
     environment = {
         **os.environ,
         PORTS[service]: str(port),
-        "MODEL_SERVICE_API_KEY": "0f1e2d3c4b5a69788796a5b4c3d2e1f00112233445566778899aabbccddeeff0",
+        "MODEL_SERVICE_API_KEY": KEY,
         "MODEL_STORAGE_PATH": str(tmp_path / "models"),
         "FEATURE_SERVICE_DATASET_STORAGE_PATH": str(tmp_path / "datasets"),
         "TRADING_SYMBOLS": "BTCUSDT",

@@ -254,7 +254,7 @@ async def test_a_stopped_trainer_hands_its_run_back_at_once(platform, rows, trai
     async with running_trainer(settings) as process:
         await moment.reached()
         process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await process.wait()
 
     run = await moment.current()

@@ -106,6 +106,7 @@ async def start_trainer(settings, **variables):
         "RABBITMQ_URL": settings.rabbitmq_url.get_secret_value(),
         "FEATURE_SERVICE_PORT": str(settings.feature_service_port),
         "FEATURE_SERVICE_HOST": "127.0.0.1",
+        "FEATURE_SERVICE_API_KEY": "sandbox",
         "FEATURE_SERVICE_DATASET_POLL_INTERVAL_SECONDS": "0.1",
         "FEATURE_SERVICE_DATASET_STORAGE_PATH": str(settings.feature_service_dataset_storage_path),
         "MODEL_STORAGE_PATH": str(settings.model_storage_path),

@@ -49,6 +49,31 @@ def test_a_vector_is_screened_before_anything_is_read(screened, reason):
     assert (outcome.reason if isinstance(outcome, Skip) else None) == reason
 
 
+@pytest.mark.parametrize(
+    ("screened", "skip"),
+    [
+        (screening(vector(age_s=61.5)), Skip(Reason.VECTOR_STALE, {"age_s": 61.5, "limit_s": 60})),
+        (screening(vector(age_s=-3)), Skip(Reason.VECTOR_FROM_FUTURE, {"ahead_s": 3.0, "limit_s": 2})),
+        (screening(vector(), newest=NOW), Skip(Reason.VECTOR_SUPERSEDED, {"behind_s": 1.0})),
+        (
+            screening(vector(volume_3s=math.inf, returns_1m=math.nan)),
+            Skip(Reason.NOT_FINITE, {"features": ["returns_1m", "volume_3s"]}),
+        ),
+        (
+            screening(vector(**{f"f{number:02}": math.nan for number in range(12)})),
+            Skip(Reason.NOT_FINITE, {"features": [f"f{number:02}" for number in range(10)]}),
+        ),
+        (screening(vector(), changed_at=None), Skip(Reason.MARKET_FROZEN, {"unchanged_s": None})),
+        (
+            screening(vector(), changed_at=NOW - timedelta(seconds=62)),
+            Skip(Reason.MARKET_FROZEN, {"unchanged_s": 61.0}),
+        ),
+    ],
+)
+def test_a_skipped_vector_shows_what_it_was_measured_by(screened, skip):
+    assert screen(screened) == skip
+
+
 def test_a_vector_without_mid_price_is_skipped_and_no_price_invented():
     bare = vector()
     del bare.features["mid_price"]

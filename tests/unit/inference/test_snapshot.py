@@ -68,6 +68,7 @@ def test_what_names_no_market_field_is_refused(pair):
         ({"returns_1m": 0.1}, known(age_s=-2), 50.0),
         ({"returns_1m": 0.1}, known(age_s=-2.1), None),
         ({"returns_1m": 0.1}, known("0"), None),
+        ({"returns_1m": 0.1}, known("0.5"), 0.5),
         ({"returns_1m": 0.1}, None, None),
         ({"mid_price": 0.0}, known(), None),
         ({"returns_1m": 0.1, "depth_bid_top5": 0.0}, known(), None),

@@ -80,6 +80,13 @@ def test_a_stream_that_begins_in_the_future_goes_on_with_its_first_believable_ve
     assert observe(stream, at(1), LIVE, believed_until=at(3)).newest == at(1)
 
 
+def test_a_vector_as_far_ahead_as_clocks_may_be_is_believed():
+    begun = observe(None, at(2), LIVE, believed_until=at(2))
+    assert begun.newest == at(2)
+
+    assert observe(begun, at(4), LIVE, believed_until=at(4)).newest == at(4)
+
+
 @given(st.lists(st.integers(min_value=-5, max_value=40), min_size=1, max_size=30))
 def test_no_order_of_arrival_lets_an_older_vector_through(stamps):
     now = at(20)

@@ -51,7 +51,7 @@ def under(policy):
         (
             given(effective_rows=999.0),
             "insufficient_evidence",
-            "999 effective rows of test, 1,000 are needed",
+            "insufficient evidence: 999 effective rows of test, 1,000 are needed",
         ),
         (given(effective_rows=NAN), "insufficient_evidence", "are needed"),
         (given(lift=lift(0.02, lower=0.0001)), "accepted", "lift +0.020"),
