@@ -9,6 +9,7 @@ import aio_pika
 import pytest
 from faststream.rabbit import RabbitQueue
 from pydantic import SecretStr
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from common import bus, topology, tracing
 from common.errors import TryAgain, Unroutable, Unusable
@@ -284,3 +285,21 @@ async def test_a_platform_queue_that_exists_already_is_taken_as_it_is(amqp_url, 
 
 async def _ignore(delivery):
     return None
+
+
+async def test_a_message_that_came_while_the_database_was_away_is_given_out_again(
+    amqp_url, channel, quick_patience
+):
+    away = [ConnectionRefusedError(111, "Connect call failed"), PoolTimeout("QueuePool limit")] * 4
+    done = asyncio.Event()
+
+    async def handle(_):
+        if away:
+            raise away.pop()
+        done.set()
+
+    async with consuming(amqp_url, handle):
+        await send(channel, VECTOR)
+        await asyncio.wait_for(done.wait(), 20)
+
+    assert await ready_messages(channel, topology.DEAD_LETTERS.name) == 0

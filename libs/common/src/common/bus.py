@@ -26,6 +26,7 @@ from faststream.security import BaseSecurity
 
 from common import topology, tracing
 from common.core import letters
+from common.database import is_outage
 from common.errors import OutcomeUnknown, TryAgain, Unroutable, Unusable
 from common.messages import Message
 from common.settings import BusSettings
@@ -243,7 +244,7 @@ class _Settlement(BaseMiddleware[Any, AbstractIncomingMessage]):
             except TryAgain as error:
                 await self._hand_back(error)
             except Exception as error:  # noqa: BLE001 - the outermost shell: whatever is left is dead-lettered
-                await self._bury(error)
+                await (self._hand_back(error) if is_outage(error) else self._bury(error))
             else:
                 await self._acknowledge()
 

@@ -7,13 +7,30 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import event
-from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from common.settings import DatabaseSettings
 
 DATABASE_ERRORS = (SQLAlchemyError, OSError)
 """What a statement raises when the database does not answer, or not in time: a time-out is an OSError."""
+
+_NOT_ANSWERING = ("08", "28", "3D", "40", "53", "55", "57")
+"""Classes of SQLSTATE after which the same request may succeed: no connection, no login, no such database,
+lost to another transaction, no resources, not ready, cancelled by an operator or a time-out."""
+_READ_ONLY = "25006"
+"""SQLSTATE of a write to a server that only reads: a standby, before somebody promotes it."""
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether the same may succeed once the database answers again; False: what was asked is wrong."""
+    if isinstance(error, DBAPIError):
+        sqlstate = getattr(error.orig, "sqlstate", None) or ""
+        is_away = sqlstate[:2] in _NOT_ANSWERING or sqlstate == _READ_ONLY
+        return error.connection_invalidated or is_away
+    # SQLAlchemy hands on what asyncpg raises while it connects as it is.
+    return isinstance(error, (PoolTimeout, OSError))
 
 
 def create_engine(settings: DatabaseSettings, *, application: str, is_pinged: bool = True) -> AsyncEngine:

@@ -19,12 +19,12 @@ from litestar.types import (
     Scope,
     Send,
 )
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import SQLAlchemyError
 
 from api.core.versions import Objection
 from api.events import Event
 from common import tracing
+from common.database import is_outage
 from common.errors import Conflict, NotFound, TryAgain, Unusable
 
 log = structlog.get_logger(__name__)
@@ -67,11 +67,6 @@ CLIENT_LEFT = 499
 """Status, in log and metrics alone, of a request whose client left before there was an answer."""
 
 _FAILED = "the request failed; the log says why, under the trace id"
-_NOT_ANSWERING = ("08", "28", "3D", "40", "53", "55", "57")
-"""Classes of SQLSTATE after which the same request may succeed: no connection, no login, no such database,
-lost to another transaction, no resources, not ready, cancelled by an operator or a time-out."""
-_READ_ONLY = "25006"
-"""SQLSTATE of a write to a server that only reads: a standby, before somebody promotes it."""
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -220,20 +215,11 @@ def _answering(status: int) -> Callable[[Request[Any, Any, Any], Exception], Res
 
 
 def _database_failed(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
-    if not _is_outage(error):
+    if not is_outage(error):
         return _failed(request, error)
     reason = f"{type(error).__name__}: {error}".splitlines()[0]
     log.warning(Event.DATABASE_UNAVAILABLE, path=request.url.path, reason=reason)
     return _response(problem(503, "the database did not answer in time; try again"))
-
-
-def _is_outage(error: Exception) -> bool:
-    if isinstance(error, DBAPIError):
-        sqlstate = getattr(error.orig, "sqlstate", None) or ""
-        is_away = sqlstate[:2] in _NOT_ANSWERING or sqlstate == _READ_ONLY
-        return error.connection_invalidated or is_away
-    # SQLAlchemy hands on what asyncpg raises while it connects as it is.
-    return isinstance(error, (PoolTimeout, OSError))
 
 
 def _failed(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:

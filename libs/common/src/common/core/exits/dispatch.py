@@ -309,7 +309,7 @@ def _size_to_close(
 
 
 def _share_pct(tracked: Tracked, rules: Rules) -> Decimal:
-    return closes_pct(tracked.latched_rule or "", tracked.stage, rules)
+    return closes_pct(tracked.latched_rule, tracked.stage, rules)
 
 
 def _to_step(size: Decimal, step: Decimal, rounding: str) -> Decimal:

@@ -173,7 +173,7 @@ def has_armed(tracked: Tracked, peak_price: Decimal, rules: Rules) -> bool:
     return not tracked.side.is_better(activation, peak_price)
 
 
-def closes_pct(rule: str, stage: int, rules: Rules) -> Decimal:
+def closes_pct(rule: str | None, stage: int, rules: Rules) -> Decimal:
     """The share of the live size that a latched rule closes; `stage` is the one it reached."""
     if rule != "take_profit" or rules.take_profit is None:
         return ALL
@@ -297,9 +297,7 @@ def _loss_level(tracked: Tracked, rules: Rules) -> Decimal | None:
 
 def _target_pct(rule: TimeLimit, held: timedelta) -> Decimal:
     left = ((rule.max_hold - held) // MICROSECOND) / _microseconds(rule.max_hold)
-    if left < SMALLEST_TARGET_SHARE:
-        return rule.profit_target_pct * SMALLEST_TARGET_SHARE
-    return rule.profit_target_pct * left
+    return rule.profit_target_pct * max(left, SMALLEST_TARGET_SHARE)
 
 
 @functools.cache
