@@ -4,7 +4,7 @@ import asyncio
 
 from playwright.async_api import expect
 
-READ_ONLY_KEY = "only-for-reading"
+READ_ONLY_KEY = "5a69788796a5b4c3d2e1f00f1e2d3c4b00112233445566778899aabbccddee11"
 PATIENCE_MS = 20_000
 
 expect.set_options(timeout=PATIENCE_MS)

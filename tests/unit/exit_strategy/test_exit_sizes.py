@@ -119,6 +119,7 @@ SMALLEST = {
     "by value, rounded up to the lot": ("0.001", "0", "5", "0.052"),
     "by quantity": ("0.001", "1", "5", "1"),
     "a lot": ("10", "0", "5", "10"),
+    "a lot, where no value is asked for": ("10", "0", "0", "10"),
 }
 
 

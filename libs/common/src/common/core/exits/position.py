@@ -28,7 +28,7 @@ class Side(StrEnum):
     @classmethod
     def of(cls, size: Decimal) -> "Side":
         """The side of a signed, non-zero size."""
-        return cls.LONG if size > 0 else cls.SHORT
+        return cls.SHORT if size.is_signed() else cls.LONG
 
     @property
     def closes_with(self) -> Literal["buy", "sell"]:
