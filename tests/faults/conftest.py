@@ -6,9 +6,10 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
 import asyncpg
+import httpx
 import pytest
 import pytest_asyncio
-from tests.faults.struck_fleet import Findings, StruckFleet
+from tests.faults.struck_fleet import ALIVE_WITHIN_S, Findings, StruckFleet
 
 from sandbox import paper_run, stage
 from sandbox.faults import BROKER, DATABASE, Ground
@@ -95,7 +96,8 @@ async def fleet(findings):
             database_url=run.database_url,
             poisons=[],
         )
-        struck = StruckFleet(ground, pool, lines, log)
+        client = await stack.enter_async_context(httpx.AsyncClient(timeout=ALIVE_WITHIN_S))
+        struck = StruckFleet(ground, pool, client, lines, log)
         await struck.all_ready()
         await struck.trades()
         yield struck

@@ -64,7 +64,7 @@ class Findings:
 class StruckFleet:
     """The running fleet, the lines to its servers, and its database past every line."""
 
-    def __init__(self, ground, pool, lines, log):
+    def __init__(self, ground, pool, client, lines, log):
         self.ground = ground
         self.lines = lines
         self.start = ground.fleet.start
@@ -75,7 +75,7 @@ class StruckFleet:
         self._addresses = ground.fleet.addresses
         self._pool = pool
         self._log = log
-        self._client = httpx.AsyncClient(timeout=ALIVE_WITHIN_S)
+        self._client = client
 
     async def rows(self, query, *values):
         while True:
