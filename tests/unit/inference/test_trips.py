@@ -1,6 +1,7 @@
 """Automatic trips: what evidence halts the fleet or reduces a strategy."""
 
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from inference.core.trips import (
     duplicate_order,
     duplicate_signal,
     frozen_output,
+    ids_of,
     too_many_signals,
 )
 from inference.settings import Settings
@@ -49,6 +51,35 @@ def test_one_repetition_halts_the_fleet_and_names_what_and_which(judge):
     assert found.figures == {"signal_id": "s1", "ids": ["a", "b"], "cases": 2}
     assert "s1" in found.sentence
     assert found.evidence_at == NOW + timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("judge", "kind", "sentence"),
+    [
+        (
+            duplicate_signal,
+            "duplicate_signal",
+            "2 entries of one strategy for one vector: strategy momentum, symbol BTCUSDT",
+        ),
+        (
+            duplicate_order,
+            "duplicate_order",
+            "2 orders for one signal: strategy momentum, symbol BTCUSDT",
+        ),
+    ],
+)
+def test_a_repetition_is_told_in_one_sentence_under_its_own_kind(judge, kind, sentence):
+    what = {"strategy": "momentum", "symbol": "BTCUSDT"}
+
+    found = judge([Repeated(what=what, ids=("a", "b"), newest_at=NOW)])
+
+    assert (found.kind, found.sentence) == (kind, sentence)
+
+
+def test_ids_of_both_kinds_stand_in_one_order_as_text():
+    first, second = UUID(int=1), UUID(int=2)
+
+    assert ids_of([second, first, "x"]) == (str(first), str(second), "x")
 
 
 def run_of(*predictions):
