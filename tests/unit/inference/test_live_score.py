@@ -82,9 +82,18 @@ def test_a_regression_is_scored_in_the_units_of_its_target():
     plain = live_score.scored(prediction(0.01), model(**REGRESSION), 102.0)
     adjusted = live_score.scored(prediction(-3.0, volatility=0.01), model(**REGRESSION), 102.0)
 
-    assert plain["squared_error"] == pytest.approx(0.01**2)
-    assert adjusted["squared_error"] == pytest.approx((-3.0 - 2.0) ** 2)
-    assert (plain["confusion:1:1"], adjusted["confusion:1:-1"]) == (1, 1)
+    assert plain == pytest.approx(
+        {"predictions": 1.0, "scored": 1.0, "squared_error": 0.01**2, "confusion:1:1": 1.0}
+    )
+    assert adjusted == pytest.approx(
+        {"predictions": 1.0, "scored": 1.0, "squared_error": (-3.0 - 2.0) ** 2, "confusion:1:-1": 1.0}
+    )
+
+
+def test_the_sign_of_a_regression_has_no_threshold():
+    still = live_score.scored(prediction(1e-12), model(**REGRESSION), 100.0)
+
+    assert still["confusion:0:1"] == 1
 
 
 def test_figures_are_those_of_the_sums():
