@@ -12,7 +12,7 @@ from common.core.exits.exit_signal import exit_signal
 from common.core.exits.position import Opening, View, opened
 from common.core.exits.rules import Rules, StopLoss, look_at, verdicts
 from common.core.ids import exit_signal_id
-from common.messages import PositionUpdated, encode_signal
+from common.messages import MarketSnapshot, PositionUpdated, TradingSignal, encode_signal
 from sandbox.core.order_rules import Signal, validate
 
 NOW = datetime(2026, 11, 22, 13, 0, tzinfo=UTC)
@@ -97,6 +97,57 @@ def test_an_exit_says_what_the_platform_asks_of_it():
         }
     ]
     assert body["market_data_snapshot"]["price"] == 90001.4
+
+
+def test_a_part_of_a_short_that_is_sent_again_says_all_that_it_was_decided_on():
+    view = View(symbol="ETHUSDT", size=Decimal("-1.500"), entry_price=Decimal(3000), seen_at=NOW)
+    opening = Opening(lifecycle_id=UUID(int=7), strategy_id="momentum_v1", opened_at=NOW)
+    issue = Issue(
+        rule="take_profit",
+        stage=2,
+        generation=3,
+        size=Decimal("0.50"),
+        size_to_close=Decimal("0.75"),
+        price=Decimal("2899.123"),
+        amount_quote=Decimal("1450.01"),
+    )
+
+    tracked = msgspec.structs.replace(opened(view, Decimal(3000), opening), peak_price=Decimal("2890.10"))
+
+    found = exit_signal(tracked, issue, (), NOW, "trace-7")
+
+    assert found == TradingSignal(
+        signal_id=exit_signal_id(UUID(int=7), "take_profit", 2, 3),
+        signal_type="buy",
+        symbol="ETHUSDT",
+        amount=1450.01,
+        confidence=1.0,
+        timestamp=NOW,
+        strategy_id="momentum_v1",
+        market_data_snapshot=MarketSnapshot(price=2899.123),
+        metadata={
+            "urgency": True,
+            "exit_strategy": True,
+            "exit_reason": "take_profit",
+            "rule_triggered": "take_profit",
+            "reason": "take_profit_triggered",
+            "reduce_only": True,
+            "reasoning": "take profit: short at +3.363 % of entry 3000, signal 3 of this position",
+            "lifecycle_id": str(UUID(int=7)),
+            "generation": 3,
+            "stage": 2,
+            "position_side": "short",
+            "live_size": "1.5",
+            "size_to_close": "0.75",
+            "size": "0.5",
+            "entry_price": "3000",
+            "peak_price": "2890.1",
+            "price": "2899.123",
+            "pnl_pct": "3.362567",
+            "rules": [],
+        },
+        trace_id="trace-7",
+    )
 
 
 def test_an_exit_id_differs_by_each_of_its_parts():
