@@ -61,6 +61,20 @@ def test_a_coin_without_a_price_is_not_counted_and_named():
     assert choice.unpriced == ("BTC",)
 
 
+def test_a_price_in_another_coin_is_no_price_in_dollars():
+    choice = choose(PAIRS, holds(ETH=same("100")), {"ETHBTC": Decimal("0.05")}, WANTED)
+
+    assert choice == Choice(chosen=(), unpriced=("ETH",))
+
+
+def test_the_price_in_usdt_counts_before_the_one_in_usdc():
+    prices = {"ETHUSDT": Decimal(3_000), "ETHUSDC": Decimal(1)}
+
+    [chosen, _] = choose(PAIRS, holds(ETH=same("1")), prices, WANTED).chosen
+
+    assert chosen.value_usdt == 3_000
+
+
 def test_a_quote_coin_that_is_no_dollar_counts_at_its_price():
     in_btc = Wanted(quote_coins=("BTC",), min_value_usdt=Decimal(100))
 

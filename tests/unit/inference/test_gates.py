@@ -3,6 +3,7 @@ from datetime import timedelta
 from decimal import Decimal
 from uuid import UUID
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from tests.unit.inference.cases import NOW, case, ledger, limits, proposal, scre
 from common.core.rate_limit import Bucket
 from common.core.trading_state import TradingState
 from inference.core import entry_gates
-from inference.core.case import Balance, LastSignal, OpenOrder
+from inference.core.case import Balance, Instrument, LastSignal, OpenOrder
 from inference.core.decide import Signal, decide
 from inference.core.reasons import Reason, Skip
 from inference.core.screening import screen
@@ -227,6 +228,108 @@ def test_a_signal_carries_the_figures_of_every_gate():
     assert list(outcome.message.metadata["gates"]) == [gate.__name__ for gate in entry_gates.ENTRY_GATES]
     assert outcome.message.is_warmup
     assert outcome.message.market_data_snapshot.spread == pytest.approx(0.04)
+
+
+def test_a_signal_shows_what_every_gate_knew():
+    answered = msgspec.structs.replace(LAST, order_status="filled")
+    outcome = decide(
+        case(
+            limits=limits(max_notional_per_hour=Decimal(500), max_exposure_quote=Decimal(5000)),
+            situation=situation(
+                live_size=Decimal(2),
+                booked_at=NOW - timedelta(seconds=3),
+                newest_fill_at=NOW - timedelta(seconds=4),
+            ),
+            ledger=ledger(reserved_quote=Decimal(400), hourly_notional=Decimal(100), last_signal=answered),
+        )
+    )
+
+    assert isinstance(outcome, Signal)
+    assert outcome.message.metadata["gates"] == {
+        "state": {"state": "ACTIVE"},
+        "undecided": {"signal_id": str(outcome.message.signal_id)},
+        "newest": {"newest_emitted": None},
+        "warmup_slot": {},
+        "open_order": {"orders": []},
+        "closing": {},
+        "in_flight": {"since_s": 3.0, "order_status": "filled"},
+        "position": {
+            "live_size": "2",
+            "booked_at": "2026-03-01T11:59:57+00:00",
+            "newest_fill_at": "2026-03-01T11:59:56+00:00",
+        },
+        "holdings": {"held_quote": "200.0", "reduces": False},
+        "balance": {
+            "of": "quote",
+            "available_quote": "10000",
+            "reserved_quote": "400",
+            "affordable_quote": "9085.77",  # 10000 * 0.95 / 1.0015 - 400
+            "age_s": 2.0,
+            "amount_quote": "200",
+        },
+        "position_limit": {
+            "held_quote": "200.0",
+            "exposure_quote": "5000",
+            "position_size_norm": 0.04,
+            "limit": 0.8,
+            "room_quote": "3800.00",  # 0.8 * 5000 - 200
+            "amount_quote": "200",
+        },
+        "order_notional": {"limit_quote": "950", "amount_quote": "200"},
+        "hourly_notional": {"limit_quote": "500", "left_quote": "400", "amount_quote": "200"},
+        "minimum": {"amount_quote": "200", "minimum": "5"},
+        "rate": {"tokens": 10},
+        "expiry": {"left_s": 5.0},
+    }
+
+
+@pytest.mark.parametrize(
+    ("facts", "shown"),
+    [
+        ({"situation": situation(balance=None)}, {"of": "quote", "available_quote": None}),
+        (
+            {"situation": situation(other_exposure_quote=None)},
+            {"held_quote": "0.0", "problem": "the other positions are not known"},
+        ),
+        ({"ledger": ledger(last_signal=LAST)}, {"since_s": 3.0, "order_status": None}),
+    ],
+)
+def test_a_skip_shows_what_its_gate_knew(facts, shown):
+    assert decide(case(**facts)).facts == shown
+
+
+def test_the_version_that_proposed_is_on_its_signal():
+    outcome = decide(case(proposal=msgspec.structs.replace(proposal(), version="v7")))
+
+    assert isinstance(outcome, Signal)
+    assert outcome.message.model_version == "v7"
+
+
+def test_a_lot_that_costs_more_than_the_least_order_is_the_minimum():
+    coarse = Instrument(min_order_value=Decimal(5), min_order_qty=Decimal("0.1"), lot_size=Decimal("0.2"))
+
+    assert entry_gates.minimum_order(coarse, case()) == 20
+    assert decide(case(situation=situation(instrument=coarse), proposal=proposal(requested="19.99"))) == Skip(
+        Reason.BELOW_MINIMUM_ORDER, {"amount_quote": "19.99", "minimum": "20.00"}
+    )
+
+
+def test_a_balance_for_exactly_the_smallest_order_is_enough():
+    exact = situation(balance=rich("5.28"))  # 5.28 * 0.95 / 1.0015 = 5.008, in cents 5.00
+
+    outcome = decide(case(situation=exact))
+
+    assert isinstance(outcome, Signal)
+    assert outcome.message.amount == 5
+
+
+def test_what_reduces_never_sells_more_than_is_held_by_rounding():
+    held = situation(live_size=Decimal("1.23456789123"))
+
+    outcome = decide(case(proposal=proposal("sell"), situation=held))
+
+    assert isinstance(outcome, Signal)
+    assert outcome.message.amount == 123.45678912
 
 
 def test_a_signal_is_valid_for_its_seconds_but_never_past_the_vectors_age():

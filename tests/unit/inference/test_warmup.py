@@ -51,6 +51,43 @@ def test_longer_returns_carry_on_and_the_shortest_comes_back(features, side):
     assert proposed(features).side == side
 
 
+class Fixed:
+    """Draws that are known beforehand."""
+
+    def __init__(self, *draws):
+        self._draws = iter(draws)
+
+    def random(self):
+        return next(self._draws)
+
+
+def test_a_proposal_shows_its_score_and_what_made_it():
+    features = {"returns_1s": 0.001, "returns_1m": 0.002, "returns_1h": -0.001, "volatility_1m": 0.001}
+
+    found = propose(features, msgspec.structs.replace(WARM_UP, randomness=0.25), Fixed(0.125, 0.5))
+
+    momentum, reversion = math.tanh(0.5), -math.tanh(1)
+    heuristic = (2 * momentum + reversion) / 3
+    score = 0.75 * heuristic + 0.25 * -0.75
+    assert found == Proposal(
+        side="sell",
+        requested_quote=Decimal(550),
+        confidence=CONFIDENCE,
+        facts={"heuristic": round(heuristic, 6), "chance": -0.75, "score": round(score, 6)},
+        reasoning=f"warm-up sell: score {score:+.3f} from recent returns",
+    )
+
+
+@pytest.mark.parametrize("longer", ["returns_2s", "returns_1m", "returns_2", "returns_x"])
+def test_the_shortest_window_is_known_by_its_length(longer):
+    assert proposed({"returns_1s": 0.01, longer: 0.0}).side == "sell"
+
+
+@pytest.mark.parametrize(("shorter", "other"), [("59m", "3550s"), ("3590s", "1h"), ("1h", "3610s")])
+def test_windows_of_different_units_are_compared_in_seconds(shorter, other):
+    assert proposed({f"returns_{shorter}": 0.01, f"returns_{other}": 0.0}).side == "sell"
+
+
 def test_full_randomness_ignores_the_features():
     rising = [proposed(RISING, randomness=1.0, seed=seed).side for seed in range(50)]
     falling = [proposed({"returns_1s": 0.9}, randomness=1.0, seed=seed).side for seed in range(50)]
