@@ -65,6 +65,44 @@ def test_a_letter_keeps_the_messages_own_headers_and_what_became_of_it():
     assert (found.trace_id, found.failed_at) == ("t-1", NOON - MINUTE)
 
 
+def test_a_letter_is_cut_to_the_columns_that_keep_it():
+    long = "x" * 2000
+    names = ("queue", "service", "reason", "trace_id")
+
+    found = letter(
+        b"", dict.fromkeys((*names, f"original-{long}"), long), content_type=long, message_id=long, now=NOON
+    )
+
+    assert {name: len(getattr(found, name)) for name in (*names, "content_type", "message_id")} == {
+        "queue": 255,
+        "service": 100,
+        "reason": 1000,
+        "trace_id": 100,
+        "content_type": 255,
+        "message_id": 255,
+    }
+    assert [len(name) for name in found.headers] == [255]
+    assert (kept().content_type, kept().message_id) == ("application/json", "m-1")
+
+
+@pytest.mark.parametrize(
+    ("told", "failed_at"),
+    [
+        ("2026-03-01T11:59:00", NOON - MINUTE),  # naive is UTC
+        ("2026-03-01T13:59:00+02:00", NOON - MINUTE),
+        (NOON - MINUTE, NOON - MINUTE),
+        ("yesterday", NOON),
+        (None, NOON),
+    ],
+)
+def test_a_letter_failed_when_it_says_or_else_now(told, failed_at):
+    assert kept(headers={**HEADERS, "failed_at": told}).failed_at == failed_at
+
+
+def test_text_that_the_database_cannot_store_is_kept_as_what_it_is():
+    assert storable("a\x00") == {"type": "text", "value": "YQA="}
+
+
 def without_id(**changes):
     return {name: value for name, value in HEADERS.items() if name != "letter_id"} | changes
 
