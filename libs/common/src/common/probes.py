@@ -123,7 +123,10 @@ class Probes:
 
 
 def database_check(engine: AsyncEngine) -> Check:
-    """PostgreSQL answers and carries the schema that this code was written for."""
+    """PostgreSQL answers and carries the schema that this code was written for, or a newer one.
+
+    A newer schema takes nothing away from the builds of the release before: during an upgrade they work on.
+    """
 
     async def check() -> str | None:
         try:
@@ -131,7 +134,7 @@ def database_check(engine: AsyncEngine) -> Check:
                 revision = await connection.scalar(select(schema_version.c.version_num))
         except ProgrammingError:
             return f"the schema is missing, this build needs {SCHEMA_HEAD}: migrate"
-        if revision != SCHEMA_HEAD:
+        if revision is None or revision < SCHEMA_HEAD:
             return f"the schema is at {revision}, this build needs {SCHEMA_HEAD}: migrate"
         return None
 
