@@ -5,7 +5,7 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .flotilla/venv
 BIN := $(VENV)/bin
-CHECKED := libs services migrations/src deploy/sandbox/src tests docs deploy/bootstrap.py deploy/new_secrets.py deploy/grafana
+CHECKED := libs services migrations/src deploy/sandbox/src tests docs deploy/bootstrap.py deploy/new_secrets.py deploy/release_check.py deploy/grafana
 
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/$(VENV)
 export UV_PYTHON_DOWNLOADS := never
@@ -18,7 +18,7 @@ ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
 export UV_SYSTEM_CERTS ?= true
 endif
 
-.PHONY: help demo demo-exits soak chaos test test-console mutants bench lint docs migrate gate-study secrets audit sbom clean environment
+.PHONY: help demo demo-exits soak chaos test test-console mutants bench lint docs migrate gate-study secrets audit sbom release-check clean environment
 .DEFAULT_GOAL := help
 
 help:
@@ -29,7 +29,7 @@ help:
 	@echo 'make test      run every test, with the coverage of the cores (ARGS="tests/unit -k x" runs only those)'
 	@echo 'make test-console  look at the console of a running fleet with a real Chromium'
 	@echo 'make mutants   change the cores line by line and see whether a test notices (ARGS="common.core.exits.*")'
-	@echo 'make bench     measure the hot paths beside the floors of this machine'
+	@echo 'make bench     measure every goal beside its floor, in one table (ARGS="1 3" only those)'
 	@echo 'make lint      check style, types, import rules and the lock file'
 	@echo 'make docs      write docs/events.md, docs/metrics.md, .env.example and dashboards from the code'
 	@echo 'make migrate   bring DATABASE_URL, or the private PostgreSQL, to the newest schema'
@@ -37,6 +37,7 @@ help:
 	@echo 'make secrets   make what is missing of the secrets that compose and Kubernetes hand to the services'
 	@echo 'make audit     look for known vulnerabilities in everything that uv.lock names'
 	@echo 'make sbom      write .flotilla/sbom.json, what the services are made of (CycloneDX)'
+	@echo 'make release-check  say what stands between this checkout and a release'
 	@echo 'make clean     stop what still runs from this checkout and remove .flotilla'
 
 # Marks whatever these start as ours, for clean.
@@ -71,9 +72,7 @@ mutants: environment
 	@exec $(BIN)/python -m tests.mutants $(ARGS)
 
 bench: environment
-	@for each in tests/benchmarks/*.py; do \
-		$(BIN)/python -m tests.benchmarks.$$(basename $$each .py) || exit 1; \
-	done
+	@exec $(BIN)/python -m tests.benchmarks $(ARGS)
 
 lint: environment
 	@$(BIN)/ruff check $(CHECKED)
@@ -102,6 +101,9 @@ audit: environment
 	@exec $(BIN)/pip-audit --requirement .flotilla/locked.txt --disable-pip --require-hashes \
 		--strict --progress-spinner off \
 		$$(awk -v today="$$(date +%F)" '/^[A-Z]/ && $$2 >= today {print "--ignore-vuln", $$1}' deploy/waived-advisories.txt)
+
+release-check: environment lint
+	@exec $(BIN)/python -m deploy.release_check
 
 sbom: environment
 	@"$$($(PYTHON) deploy/bootstrap.py)" export --all-packages --frozen --no-emit-workspace --no-dev --quiet \

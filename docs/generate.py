@@ -1,17 +1,16 @@
-"""Writes what is derived from the code: docs/events.md, docs/metrics.md, .env.example, openapi.json.
+"""Writes what is derived from the code: docs of events, metrics, configuration; .env.example, openapi.json.
 
 Run `make docs` after changing an event, a skip reason, a metric, a setting or a route: a test asks for it.
 """
 
 import json
 from collections.abc import Iterator
-from enum import Enum
 from pathlib import Path
 from secrets import token_hex
 
+from docs.configuration_page import configuration_page, default_of
 from docs.metrics_page import metrics_page
 from pydantic import SecretStr
-from pydantic.fields import FieldInfo
 
 import api.events
 import api.settings
@@ -99,9 +98,15 @@ def environment_file() -> str:
         for name, field in group.model_fields.items():
             if name not in seen:
                 seen.add(name)
-                lines += [f"# {field.description}", f"#{name.upper()}={_example(field)}"]
+                lines += [f"# {line}" for line in (field.description or "").splitlines()]
+                lines += [f"#{name.upper()}={default_of(field)}"]
                 lines += [f"#{name.upper()}_FILE="] * is_secret(field)
     return "\n".join(lines) + "\n"
+
+
+def configuration() -> str:
+    """Every setting with its readers, as Markdown."""
+    return configuration_page({**SHARED, **SERVICES}, {**SERVICES, "Migrate": DatabaseSettings})
 
 
 def openapi_document() -> str:
@@ -115,19 +120,17 @@ def settings_classes() -> Iterator[type[SettingsGroup]]:
     yield from (*SHARED.values(), *SERVICES.values())
 
 
-def _example(field: FieldInfo) -> str:
-    value = field.get_default(call_default_factory=True)
-    if value is None or isinstance(value, SecretStr):
-        return ""
-    if isinstance(value, tuple):
-        return ",".join(map(str, value))
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(value.value if isinstance(value, Enum) else value)
+def pages() -> dict[Path, str]:
+    """Everything that is written from the code, by its file."""
+    return {
+        ROOT / "docs" / "events.md": events_page(),
+        ROOT / "docs" / "metrics.md": metrics_page(),
+        ROOT / "docs" / "configuration.md": configuration(),
+        ROOT / ".env.example": environment_file(),
+        OPENAPI_PATH: openapi_document(),
+    }
 
 
 if __name__ == "__main__":
-    (ROOT / "docs" / "events.md").write_text(events_page())
-    (ROOT / "docs" / "metrics.md").write_text(metrics_page())
-    (ROOT / ".env.example").write_text(environment_file())
-    OPENAPI_PATH.write_text(openapi_document())
+    for path, text in pages().items():
+        path.write_text(text)

@@ -1,42 +1,38 @@
-"""From a price on the bus to the broker's confirm of its exit, beside what its servers cost alone.
+"""Goal 8, the path: from a price on the bus to the broker's confirm of its exit, beside its servers alone.
 
-`python -m tests.benchmarks.exit_path`: one exit worker as operators start it, 200 prices a second over 400
-positions, one in ten of them a breach that is filled and closed a moment later, on a private PostgreSQL with
-synchronous_commit on and a private RabbitMQ. Its servers' own floors are taken during the same seconds: one
-confirm and one commit each, twenty times a second.
+One exit worker as operators start it, 200 prices a second over 400 positions, one in forty of them a breach
+that is filled and closed a moment later, on a PostgreSQL with synchronous_commit on. Its servers' own floors
+are taken during the same seconds: one confirm and one commit each, twenty times a second.
 """
 
 import asyncio
 import os
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from statistics import quantiles
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import aio_pika
 import asyncpg
 import msgspec
-import structlog
+from tests.benchmarks.result import Result, at_least, at_most, percentile
+from tests.benchmarks.servers import Place, place
 from tests.integration.exit_fleet import Fleet, exit_fleet, served
 
 from common import bus, topology
 from common.messages import PriceSeen, TradingSignal
-from sandbox.blocking import blocking
 from sandbox.ports import free_port
-from sandbox.servers import FLOTILLA, private_servers
+from sandbox.servers import Servers
 
 UPDATES_PER_S = 200
 POSITIONS = 400
-SECONDS = 40
+SECONDS = 30
 BREACH_EVERY = 40
 FLOOR_PAUSE_S = 0.05
 GOAL_P99_MS = 15.0
@@ -51,19 +47,6 @@ FILLED = (
 TICKS = [Decimal(ticks) / 100 for ticks in range(9980, 10030, 3)]
 
 
-@contextmanager
-def bench_servers() -> Iterator[tuple[str, str]]:
-    """Private servers; yields the URLs of a migrated database and of a broker, both empty."""
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    with private_servers(
-        FLOTILLA / "bench-servers", report=lambda line: print(line, file=sys.stderr)
-    ) as servers:
-        assert servers.rabbitmq is not None
-        name = f"bench_{uuid4().hex[:8]}"
-        yield _database(servers.database_url, name), servers.rabbitmq.add_vhost(name)
-        servers.rabbitmq.delete_vhost(name)
-
-
 class Run:
     """What one run found: when prices were sent, and what the floors took, both in seconds."""
 
@@ -71,33 +54,50 @@ class Run:
         self.breached: dict[str, datetime] = {}
         self.confirms: list[float] = []
         self.commits: list[float] = []
-        self.loads: list[float] = []
-        self.worker_cpu_s = 0.0
 
 
-async def measure(database_url: str, amqp_url: str, home: Path) -> None:
-    """Prints p50 and p99 of the exit path, of its parts, of one confirm and of one commit."""
+async def results(servers: Servers) -> AsyncIterator[Result]:
+    """p50 and p99 of the exit path."""
+    with place(servers) as where, tempfile.TemporaryDirectory() as home:
+        run, found = await _measured(where, Path(home))
+    path = [(row["published_at"] - run.breached[row["symbol"]]).total_seconds() for row in found]
+    for percent, target in ((50, None), (99, at_most(GOAL_P99_MS))):
+        floor = percentile(run.confirms, percent) + percentile(run.commits, percent)
+        yield Result(
+            goal=f"8 price to confirmed exit at {UPDATES_PER_S}/s, p{percent}",
+            unit="ms",
+            rounds=[percentile(path, percent) * 1000],
+            floors=[floor * 1000],
+            target=target,
+        )
+    yield Result(
+        goal="8 exits that were confirmed",
+        unit="%",
+        rounds=[100 * len(found) / len(run.breached)],
+        target=at_least(100.0),
+    )
+
+
+async def _measured(where: Place, home: Path) -> tuple[Run, list[asyncpg.Record]]:
     async with AsyncExitStack() as stack:
-        fleet = await stack.enter_async_context(exit_fleet(database_url, amqp_url, home))
-        database = await asyncpg.connect(database_url)
+        fleet = await stack.enter_async_context(exit_fleet(where.database_url, where.amqp_url, home))
+        database = await asyncpg.connect(where.database_url)
         stack.push_async_callback(database.close)
         await _opened(database, fleet)
         port = await stack.enter_async_context(served(fleet.positions))
-        pid = await stack.enter_async_context(_worker(fleet, port))
+        await stack.enter_async_context(_worker(fleet, port))
         sender = bus.create_broker(fleet.settings(), service="bench")
         await sender.connect()
         stack.push_async_callback(sender.stop)
         await _evaluated(database, sender)
-        run, answering = Run(), asyncio.create_task(_answer(fleet, database_url))
-        floors = asyncio.create_task(_measure_floors(run, database_url, sender))
-        run.worker_cpu_s -= _cpu_s(pid)
+        run, answering = Run(), asyncio.create_task(_answer(fleet, where.database_url))
+        floors = asyncio.create_task(_measure_floors(run, where.database_url, sender))
         await _send(run, sender)
-        run.worker_cpu_s += _cpu_s(pid)
         floors.cancel()
         found = await _published(database, run)
         answering.cancel()
         await asyncio.gather(floors, answering, return_exceptions=True)
-        _print(run, found)
+        return run, found
 
 
 # Every position was opened a moment ago by a filled entry of the strategy: what was booked is asked for, too.
@@ -118,7 +118,7 @@ async def _opened(database: asyncpg.Connection, fleet: Fleet) -> None:
 
 
 @asynccontextmanager
-async def _worker(fleet: Fleet, manager_port: int) -> AsyncIterator[int]:
+async def _worker(fleet: Fleet, manager_port: int) -> AsyncIterator[None]:
     child = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -137,7 +137,7 @@ async def _worker(fleet: Fleet, manager_port: int) -> AsyncIterator[int]:
         stdout=asyncio.subprocess.DEVNULL,
     )
     try:
-        yield child.pid
+        yield
     finally:
         child.kill()
         await child.wait()
@@ -168,8 +168,6 @@ async def _send(run: Run, sender: Any) -> None:
             open_yet = POSITIONS - len(run.breached)
             symbol = SYMBOLS[-1 - number % open_yet]
             await _see(sender, symbol, TICKS[number * 7 % len(TICKS)])
-        if number % UPDATES_PER_S == 0:
-            run.loads.append(os.getloadavg()[0])
 
 
 async def _see(sender: Any, symbol: str, price: Decimal) -> datetime:
@@ -220,11 +218,6 @@ async def _took(work: Callable[[], Awaitable[None]]) -> float:
     return time.perf_counter() - began
 
 
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 # When the transaction of each exit began, and the one after its confirm, by the clock of the same machine.
 async def _published(database: asyncpg.Connection, run: Run) -> list[asyncpg.Record]:
     question = "SELECT symbol, created_at, published_at FROM signal_outbox WHERE state = 'published'"
@@ -232,59 +225,3 @@ async def _published(database: asyncpg.Connection, run: Run) -> list[asyncpg.Rec
     while len(found := await database.fetch(question)) < len(run.breached) and time.monotonic() < give_up_at:
         await asyncio.sleep(0.1)
     return list(found)
-
-
-def _print(run: Run, found: Sequence[asyncpg.Record]) -> None:
-    heard = [(row["created_at"] - run.breached[row["symbol"]]).total_seconds() for row in found]
-    decided = [(row["published_at"] - row["created_at"]).total_seconds() for row in found]
-    path = [first + then for first, then in zip(heard, decided, strict=True)]
-    print(f"{len(found)} of {len(run.breached)} breaches came to an exit that was recorded")
-    load = f"load average {min(run.loads):.1f} to {max(run.loads):.1f}"
-    half, most = _row("price to confirmed exit", path, load)
-    _row("  price to its transaction", heard, load)
-    _row("  transaction, commit, confirm", decided, load)
-    confirm_half, confirm_most = _row("floor: one confirm", run.confirms, load)
-    commit_half, commit_most = _row("floor: one commit", run.commits, load)
-    floor_half, floor_most = confirm_half + commit_half, confirm_most + commit_most
-    print(
-        f"one commit and one confirm: p50 {half / floor_half:.1f}, p99 {most / floor_most:.1f} times as long"
-    )
-    print(f"the worker was busy for {run.worker_cpu_s / SECONDS:.0%} of one core")
-    verdict = "within" if most < GOAL_P99_MS else "above"
-    print(f"p99 at {UPDATES_PER_S} prices a second is {verdict} the goal of {GOAL_P99_MS:g} ms")
-
-
-def _row(name: str, seconds: Sequence[float], load: str) -> tuple[float, float]:
-    cuts = quantiles([each * 1000 for each in seconds], n=100)
-    print(f"{name:29} p50 {cuts[49]:7.2f} ms   p99 {cuts[98]:7.2f} ms   {len(seconds)} times, {load}")
-    return cuts[49], cuts[98]
-
-
-def _database(server_url: str, name: str) -> str:
-    url = urlsplit(server_url)._replace(path=f"/{name}").geturl()
-    blocking(_create(server_url, name))
-    subprocess.run(
-        [sys.executable, "-m", "migrations", "upgrade"],
-        env={**os.environ, "DATABASE_URL": url},
-        check=True,
-        capture_output=True,
-    )
-    return url
-
-
-async def _create(server_url: str, name: str) -> None:
-    connection = await asyncpg.connect(server_url)
-    try:
-        await connection.execute(f'CREATE DATABASE "{name}"')
-    finally:
-        await connection.close()
-
-
-def main() -> None:
-    """Starts private servers, migrates, measures, stops them."""
-    with bench_servers() as (database_url, amqp_url), tempfile.TemporaryDirectory() as home:
-        asyncio.run(measure(database_url, amqp_url, Path(home)))
-
-
-if __name__ == "__main__":
-    main()

@@ -40,7 +40,7 @@ def routes(probes: Probes, store: ModelStore) -> list[ControllerRouterHandler]:
 
     @get("/health/ready", operation_id="GetReadiness", summary="Readiness", responses=_UNREADY, tags=_TAGS)
     async def ready() -> Response[Health]:
-        """200 once requests can be answered: broker and database are there, the schema is this build's or newer."""
+        """200 once requests can be answered: broker and database are there, the schema is new enough."""
         found = await probes.health()
         return Response(found, status_code=200 if probes.is_ready(found) else 503)
 
