@@ -113,6 +113,10 @@ class PrivateRabbitmq:
             f'<<"{USER}">>).'
         )
 
+    def delete_user(self, name: str) -> None:
+        """Nobody of that name may connect any more; nothing happens where there is none."""
+        self._evaluate(f'(catch rabbit_auth_backend_internal:delete_user(<<"{name}">>, <<"{USER}">>)).')
+
     def trace(self, vhost: str) -> None:
         """Every message of the virtual host is copied to amq.rabbitmq.trace from now on, restarts or not."""
         self._traced.append(vhost)
