@@ -31,7 +31,7 @@ help:
 	@echo 'make mutants   change the cores line by line and see whether a test notices (ARGS="common.core.exits.*")'
 	@echo 'make bench     measure every goal beside its floor, in one table (ARGS="1 3" only those)'
 	@echo 'make lint      check style, types, import rules and the lock file'
-	@echo 'make docs      write docs/events.md, docs/metrics.md, .env.example and dashboards from the code'
+	@echo 'make docs      write docs of events, metrics, settings; .env.example and dashboards from the code'
 	@echo 'make migrate   bring DATABASE_URL, or the private PostgreSQL, to the newest schema'
 	@echo 'make gate-study  measure what the promotion gate accepts and refuses (CANDLES=file adds real bars)'
 	@echo 'make secrets   make what is missing of the secrets that compose and Kubernetes hand to the services'

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack
 
 import msgspec
-from tests.benchmarks import api, exit_path, exits, footprint, latency, reload, throughput
+from tests.benchmarks import api, exit_path, exits, footprint, latency, reload, throughput, training
 from tests.benchmarks.result import Result
 from tests.benchmarks.servers import bench_servers
 
@@ -45,6 +45,7 @@ MEASURES: dict[str, list[Measure]] = {
     "4": [of_servers(reload.reloads)],
     "5": [of_servers(throughput.watching)],
     "6": [of_servers(footprint.replica)],
+    "7": [without_servers(training.results)],
     "8": [without_servers(exits.results), of_servers(exit_path.results)],
     "9": [of_servers(api.results)],
     "10": [of_servers(throughput.two_workers)],
@@ -92,14 +93,19 @@ def row(result: Result) -> tuple[str, ...]:
     verdict = {True: "met", False: "missed", None: "reported"}[result.is_met]
     return (
         result.goal,
-        f"{result.ours:,.4g} {result.unit}",
-        "-" if result.floor is None else f"{result.floor:,.4g}",
-        "-" if result.ratio is None else f"{result.ratio:.2f}",
+        f"{figure(result.ours)} {result.unit}",
+        "-" if result.floor is None else figure(result.floor),
+        "-" if result.ratio is None else figure(result.ratio),
         result.demanded(),
         verdict,
         f"{result.spread:.0%}",
         f"{result.load:.1f}",
     )
+
+
+def figure(value: float) -> str:
+    """Three digits at least, and no power of ten."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def record(found: Sequence[Result]) -> None:

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 import asyncpg
 from tests.benchmarks.processes import Watched, service
 from tests.benchmarks.result import Result, at_least, at_most
-from tests.benchmarks.servers import Place, place
+from tests.benchmarks.servers import KEYS, Place, place
 from tests.integration.seeded import NEWEST, seed
 
 from sandbox.ports import free_port
@@ -148,6 +148,7 @@ def _now(path: str) -> str:
 @contextmanager
 def _process(where: Place, home: Path, port: int) -> Iterator[Watched]:
     environment = {
+        **KEYS,
         "DATABASE_URL": where.database_url,
         "RABBITMQ_URL": where.amqp_url,
         "MODEL_SERVICE_API_KEY": KEY,

@@ -22,7 +22,7 @@ import aio_pika
 import asyncpg
 import msgspec
 from tests.benchmarks.result import Result, at_least, at_most, percentile
-from tests.benchmarks.servers import Place, place
+from tests.benchmarks.servers import KEYS, Place, place
 from tests.integration.exit_fleet import Fleet, exit_fleet, served
 
 from common import bus, topology
@@ -125,6 +125,7 @@ async def _worker(fleet: Fleet, manager_port: int) -> AsyncIterator[None]:
         "exit_strategy",
         env={
             **os.environ,
+            **KEYS,
             "DATABASE_URL": fleet.database_url,
             "RABBITMQ_URL": fleet.amqp_url,
             "POSITION_MANAGER_PORT": str(manager_port),

@@ -51,6 +51,8 @@ class Lap(msgspec.Struct, frozen=True, kw_only=True):
 
     per_s: float
     """Handled while they were fed."""
+    fed_per_s: float
+    """What the feeder came to: on a busy machine less than it was asked for."""
     seconds: list[float]
     """What each took, as far as it was seen."""
 
@@ -83,19 +85,31 @@ async def thousand_symbols(servers: Servers) -> AsyncIterator[Result]:
             overloaded = await decided(here, worker, OVERLOAD_PER_S, last_s=LAST_S)
             rss_mb = worker.rss_mb()
     symbols = f"2 {PLATFORM_SYMBOLS:,} symbols"
+    least = SUSTAINED * PLATFORM_PER_S
+    is_sustained = all(each.per_s >= least for each in (*floors, *ours))
+    yield Result(
+        goal=f"{symbols} at {PLATFORM_PER_S:,}/s: fed",
+        unit="vectors/s",
+        rounds=[each.fed_per_s for each in ours],
+        floors=[each.fed_per_s for each in floors],
+    )
     yield Result(
         goal=f"{symbols} at {PLATFORM_PER_S:,}/s: decided",
         unit="vectors/s",
         rounds=[each.per_s for each in ours],
         floors=[each.per_s for each in floors],
-        target=at_least(SUSTAINED * PLATFORM_PER_S),
+        target=at_least(least),
     )
     yield Result(
         goal=f"{symbols} at {PLATFORM_PER_S:,}/s: publish to decision, p99",
         unit="ms",
         rounds=[each.ms(99) for each in ours],
         floors=[each.ms(99) for each in floors],
-        target=at_most(3.0, of="ratio"),
+        # Two backlogs say nothing of each other.
+        target=at_most(3.0, of="ratio") if is_sustained else None,
+    )
+    yield Result(
+        goal=f"{symbols} at {OVERLOAD_PER_S:,}/s: fed", unit="vectors/s", rounds=[overloaded.fed_per_s]
     )
     yield Result(
         goal=f"{symbols} at {OVERLOAD_PER_S:,}/s: publish to decision, p99",
@@ -139,7 +153,9 @@ async def echoed(here: Stage, per_s: float) -> Lap:
     handled = [each for each in _handled(found) if fed.began + WARM_S < each[0] <= fed.ended]
     await here.cleared()
     return Lap(
-        per_s=len(handled) / (fed.ended - fed.began - WARM_S), seconds=[seconds for _, seconds in handled]
+        per_s=len(handled) / (fed.ended - fed.began - WARM_S),
+        fed_per_s=per_s * SECONDS / (fed.ended - fed.began),
+        seconds=[seconds for _, seconds in handled],
     )
 
 
@@ -169,7 +185,8 @@ async def decided(here: Stage, worker: Service, per_s: float, *, last_s: float |
     # What is decided on later counts as well, unless there is no end of it.
     last = fed.ended + (FLUSHED_S if last_s is None else 0.0)
     seconds = [at - computed_at for (_, computed_at), at in seen.items() if first < at <= last]
-    return Lap(per_s=handled / (fed.ended - fed.began), seconds=seconds)
+    fed_s = fed.ended - fed.began
+    return Lap(per_s=handled / fed_s, fed_per_s=per_s * SECONDS / fed_s, seconds=seconds)
 
 
 async def wired(here: Stage, takes: str, gives: str, *, buys: float) -> Lap:
@@ -181,7 +198,8 @@ async def wired(here: Stage, takes: str, gives: str, *, buys: float) -> Lap:
     counted = [each.seconds for each in heard if each.at > fed.began + WARM_S]
     if not counted:
         raise RuntimeError(f"nothing came of the vectors on {takes}")
-    return Lap(per_s=len(counted) / (fed.ended - fed.began), seconds=counted)
+    fed_s = fed.ended - fed.began
+    return Lap(per_s=len(counted) / fed_s, fed_per_s=SIGNALS_PER_S * SECONDS / fed_s, seconds=counted)
 
 
 @asynccontextmanager

@@ -15,6 +15,8 @@ import structlog
 from sandbox.blocking import blocking
 from sandbox.servers import FLOTILLA, Servers, private_servers
 
+KEYS = {f"{name}_API_KEY": uuid4().hex for name in ("FEATURE_SERVICE", "POSITION_MANAGER", "WS_GATEWAY")}
+"""Services start with no empty secret; nobody is asked for these."""
 HOME = FLOTILLA.parent / os.environ.get("FLOTILLA_BENCH_HOME", ".flotilla/bench-servers")
 """Where the servers keep what they store; synchronous_commit and fsync stay on."""
 

@@ -22,7 +22,7 @@ from tests.benchmarks import echo, processes
 from tests.benchmarks.feeder import Feed, Feeding
 from tests.benchmarks.fitted_model import FEATURES, THRESHOLD, fitted
 from tests.benchmarks.processes import Service, Watched
-from tests.benchmarks.servers import Place, place
+from tests.benchmarks.servers import KEYS, Place, place
 from tests.benchmarks.vectors import REGISTRY_VERSION, symbols
 from tests.integration.platform_rows import Platform, flat_position_manager
 
@@ -39,6 +39,8 @@ RICH = "900000000000"
 """Free balance, quote currency."""
 HORIZON_S = 300.0
 SETTLE_S = 60.0
+STILL_S = 0.7
+"""Without a decision for so long nothing is in flight; looking costs the worker time of its own."""
 WARM_ROUNDS = 3
 """Vectors of each symbol before anything counts: the first of a stream show no change yet."""
 LIMITS = {
@@ -81,7 +83,7 @@ class Stage:
             "TRADING_STRATEGIES": ",".join(map(_strategy_of, symbols(self.size))),
             "STRATEGIES_FILE": str(self._home / "strategies.toml"),
             "POSITION_MANAGER_PORT": str(self.manager_port),
-            **{f"{name}_API_KEY": uuid4().hex for name in ("FEATURE_SERVICE", "POSITION_MANAGER")},
+            **KEYS,
         }
         log = self._home / f"inference-{next(self._numbers)}.log"
         with processes.service(["-m", module], port, environment, log) as one:
@@ -134,14 +136,16 @@ class Stage:
     async def settled(self, *replicas: Service) -> None:
         """The queue is empty, and the replicas have decided on all that they took from it."""
         deadline, before = time.monotonic() + SETTLE_S, -1.0
-        while True:
+        while time.monotonic() < deadline:
+            if await self.depth(topology.FEATURES_LIVE.name):
+                await asyncio.sleep(0.05)
+                continue
             decided = sum(decisions(one) for one in replicas)
-            if decided == before and not await self.depth(topology.FEATURES_LIVE.name):
+            if decided == before:
                 return
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"vectors were not decided on within {SETTLE_S:g} s")
             before = decided
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(STILL_S)
+        raise RuntimeError(f"vectors were not decided on within {SETTLE_S:g} s")
 
     async def depth(self, queue: str) -> int:
         """Messages that wait in the queue."""

@@ -5,7 +5,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.benchmarks.__main__ import row, table
+from tests.benchmarks.__main__ import figure, row, table
 from tests.benchmarks.result import Result, at_least, at_most, percentile, spread
 from tests.benchmarks.throughput import Sample, pace
 
@@ -108,7 +108,21 @@ def test_the_table_has_a_line_for_each_result_under_its_head():
 
     assert head.split()[:4] == ["goal", "ours", "floor", "ratio"]
     assert met.split() == ["1", "x", "1,000", "ms", "-", "-", ">=", "200", "ms", "met", "0%", "0.5"]
-    assert missed.split()[4:] == ["1", "2.00", "ratio", "<=", "1.5", "missed", "0%", "0.5"]
+    assert missed.split()[4:] == ["1", "2", "ratio", "<=", "1.5", "missed", "0%", "0.5"]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.0123456, "0.0123"),
+        (4.7123, "4.71"),
+        (99.96, "100"),
+        (1420.6, "1,421"),
+        (25_190_000.0, "25,190,000"),
+    ],
+)
+def test_a_figure_is_shown_with_three_digits_or_whole(value, shown):
+    assert figure(value) == shown
 
 
 def samples(*looks):

@@ -7,6 +7,7 @@ import polars as pl
 
 from sandbox.core.features import feature_table
 from sandbox.core.market import edge_report, label, synthetic
+from trainer import fit
 from trainer.core.threshold import Costs
 from trainer.job import Job
 
@@ -71,3 +72,12 @@ def job(rows, *, edge, champion=None, **changes):
         "champion": champion,
     }
     return Job(**{**values, **changes})
+
+
+def fitted(directory, rows, *, edge, **changes):
+    """What a fit of such a market in a new `directory` found."""
+    directory.mkdir()
+    write(frames(rows, edge=edge), directory)
+    result = fit.run(job(rows, edge=edge, **changes), directory)
+    assert result.rejection is None
+    return result.fitted

@@ -1,17 +1,23 @@
-"""XGBoost: rows stream into a quantised matrix, and the booster ends at its best round."""
+"""XGBoost: rows stream into a quantised matrix, and the booster ends at its best round.
 
+The matrix lies in memory; in files beside the rows where their features are more than memory is meant for; on
+the workers of a Dask cluster where there is one. Rows, parameters, seed and the stop are the same everywhere.
+"""
+
+import importlib.metadata
 import json
+import traceback
 from collections.abc import Iterator
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import onnxmltools
 import xgboost
-from onnxmltools.convert import convert_xgboost
-from onnxmltools.convert.common.data_types import FloatTensorType
 
 from common.artifacts import INPUT_NAME
+from trainer import cluster
 from trainer.core.recipe import weight_of_class
+from trainer.labelled import Labelled
 from trainer.model import PREDICTIONS, Floats, Model, Recipe, Report
 from trainer.reading import Matrix, Rows
 
@@ -32,7 +38,10 @@ class Booster:
     """A booster as a model."""
 
     def __init__(self, booster: xgboost.Booster, recipe: Recipe, parameters: dict[str, Any]) -> None:
-        self.libraries = {"xgboost": xgboost.__version__, "onnxmltools": onnxmltools.__version__}
+        self.libraries = {
+            "xgboost": xgboost.__version__,
+            "onnxmltools": importlib.metadata.version("onnxmltools"),
+        }
         self.rounds: int = booster.num_boosted_rounds()
         self.parameters = {**parameters, "max_rounds": MAX_ROUNDS, "patience_rounds": PATIENCE_ROUNDS}
         self._booster = booster
@@ -51,6 +60,10 @@ class Booster:
 
     def to_onnx(self, columns: int) -> bytes:
         """See Model."""
+        # Only once the matrices are gone: it takes memory of its own.
+        from onnxmltools.convert import convert_xgboost  # noqa: PLC0415
+        from onnxmltools.convert.common.data_types import FloatTensorType  # noqa: PLC0415
+
         model = convert_xgboost(
             self._booster,
             name="model",  # else a random one: the same fit would give other bytes
@@ -78,24 +91,62 @@ def fit(recipe: Recipe, train: Rows, validation: Rows, heard: Report) -> Model:
         if recipe.classes
         else None
     )
-    matrix = xgboost.QuantileDMatrix(_Batches(train, weights), nthread=recipe.threads)
-    booster = xgboost.train(
+    rows, held_out = (Labelled(rows=each, weight_of_class=weights) for each in (train, validation))
+    if recipe.scheduler:
+        booster = _on_cluster(recipe, parameters, rows, held_out, heard)
+    elif recipe.in_memory_bytes is None or train.nbytes + validation.nbytes <= recipe.in_memory_bytes:
+        booster = _boosted(recipe, parameters, rows, held_out, heard)
+    else:
+        with TemporaryDirectory(dir=train.path.parent, prefix="external-") as cache:
+            try:
+                booster = _boosted(recipe, parameters, rows, held_out, heard, cache=cache)
+            except BaseException as error:
+                traceback.clear_frames(error.__traceback__)  # their matrices hold the files
+                raise
+    best = booster[: booster.best_iteration + 1]
+    best.set_param({"nthread": recipe.threads})
+    return Booster(best, recipe, parameters)
+
+
+# The matrices end with it: nothing holds the files of `cache` afterwards.
+def _boosted(
+    recipe: Recipe,
+    parameters: dict[str, Any],
+    train: Labelled,
+    validation: Labelled,
+    heard: Report,
+    *,
+    cache: str | None = None,
+) -> xgboost.Booster:
+    kind = xgboost.ExtMemQuantileDMatrix if cache else xgboost.QuantileDMatrix
+    matrix = kind(_Batches(train, cache and f"{cache}/train"), nthread=recipe.threads)
+    held_out = kind(_Batches(validation, cache and f"{cache}/validation"), ref=matrix, nthread=recipe.threads)
+    return xgboost.train(
         {**parameters, "seed": recipe.seed, "nthread": recipe.threads},
         matrix,
         MAX_ROUNDS,
-        evals=[
-            (
-                xgboost.QuantileDMatrix(_Batches(validation, weights), ref=matrix, nthread=recipe.threads),
-                "validation",
-            )
-        ],
+        evals=[(held_out, "validation")],
         early_stopping_rounds=PATIENCE_ROUNDS,
         verbose_eval=False,
         callbacks=[_Progress(heard)],
     )
-    best = booster[: booster.best_iteration + 1]
-    best.set_param({"nthread": recipe.threads})
-    return Booster(best, recipe, parameters)
+
+
+def _on_cluster(
+    recipe: Recipe, parameters: dict[str, Any], train: Labelled, validation: Labelled, heard: Report
+) -> xgboost.Booster:
+    assert recipe.scheduler
+    booster: xgboost.Booster
+    booster, score_by_round = cluster.train(
+        recipe.scheduler,
+        {**parameters, "seed": recipe.seed},
+        train,
+        validation,
+        max_rounds=MAX_ROUNDS,
+        patience_rounds=PATIENCE_ROUNDS,
+    )
+    heard(booster.best_iteration, score_by_round[booster.best_iteration])
+    return booster
 
 
 def _objective(classes: int) -> dict[str, Any]:
@@ -107,20 +158,16 @@ def _objective(classes: int) -> dict[str, Any]:
 
 
 class _Batches(xgboost.DataIter):
-    def __init__(self, rows: Rows, weights: Floats | None) -> None:
+    def __init__(self, rows: Labelled, cache: str | None) -> None:
         self._rows = rows
-        self._weights = weights
-        self._labels = rows.part.classes if weights is not None else rows.part.target
         self._pending = rows.batches()
-        super().__init__()
+        super().__init__(cache_prefix=cache)
 
     def reset(self) -> None:
         self._pending = self._rows.batches()
 
     def next(self, input_data: Any) -> bool:
-        for where, features in self._pending:
-            labels = self._labels[where]
-            weights = None if self._weights is None else self._weights[labels]
+        for features, labels, weights in self._pending:
             input_data(data=features, label=labels, weight=weights)
             return True
         return False

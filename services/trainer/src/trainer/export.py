@@ -10,7 +10,6 @@ from collections.abc import Callable
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from common.artifacts import INPUT_NAME, Golden
 from common.errors import Unusable
@@ -79,6 +78,8 @@ def export(
 
 def score(onnx: bytes, rows: Matrix, *, output_name: str = PROBABILITIES) -> Floats:
     """Raw outputs (n, outputs) of the model file's bytes, as inference computes them."""
+    import onnxruntime  # noqa: PLC0415 - memory that the fit before it has better use for
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])

@@ -7,7 +7,6 @@ it is on standard output and ends when its standard input closes, so it never ou
 
 import importlib.metadata
 import os
-import resource
 import sys
 import threading
 import time
@@ -70,7 +69,7 @@ def run(job: Job, directory: Path) -> Result:
     clock.lap("read")
 
     rng = np.random.default_rng(job.seed)
-    recipe = _recipe(job, prepared)
+    recipe = recipe_of(job, prepared)
     model = estimators.train(recipe, prepared.rows["train"], prepared.rows["validation"], _progress)
     clock.lap("fit")
 
@@ -161,6 +160,20 @@ def prepare(job: Job, directory: Path) -> Prepared | Rejection:
     )
 
 
+def recipe_of(job: Job, prepared: Prepared) -> Recipe:
+    """How the job's model is fitted to these columns and labels."""
+    return Recipe(
+        model=job.model_type,
+        classes=len(prepared.usable.labels),
+        class_weights=job.class_weights,
+        medians=tuple(prepared.columns.medians[name] for name in prepared.columns.names),
+        seed=job.seed,
+        threads=job.threads,
+        in_memory_bytes=job.in_memory_bytes,
+        scheduler=job.scheduler,
+    )
+
+
 def _rules(job: Job) -> Rules:
     return Rules(
         target=job.target_type,
@@ -183,17 +196,6 @@ def _seen(train: SplitFile, rows: Usable, excluded: frozenset[str], path: Path) 
             if not found[-1].is_dropped():
                 layer.add(values)
     return found, Rows(rows.train, path, layer.columns)
-
-
-def _recipe(job: Job, prepared: Prepared) -> Recipe:
-    return Recipe(
-        model=job.model_type,
-        classes=len(prepared.usable.labels),
-        class_weights=job.class_weights,
-        medians=tuple(prepared.columns.medians[name] for name in prepared.columns.names),
-        seed=job.seed,
-        threads=job.threads,
-    )
 
 
 def _evidence(
@@ -242,7 +244,7 @@ def _manifest(
         medians=prepared.columns.medians,
         labels=labels,
         class_returns=class_returns(job, prepared.usable) if labels else (),
-        output_name=_recipe(job, prepared).output_name(),
+        output_name=recipe_of(job, prepared).output_name(),
         horizon_s=job.horizon_s,
         label_threshold=job.label_threshold if labels else 0.0,
         threshold=found.threshold(),
@@ -278,8 +280,10 @@ class _Clock:
         self.laps[name], self._since = round(now - self._since, 3), now
 
 
+# Not ru_maxrss: it counts what the trainer that started this process held at that moment.
 def _peak_memory_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split(maxsplit=1)[0]) * 1024
 
 
 def _progress(round_: int, score: float) -> None:

@@ -60,6 +60,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """By which a side must lead the other to be acted on, as in inference."""
     seed: int
     threads: int
+    in_memory_bytes: int | None = None
+    """As in Recipe."""
+    scheduler: str | None = None
+    """As in Recipe."""
     champion: ChampionFile | None
     earlier: tuple[ChampionFile, ...] = ()
     """Versions of the same recipe, the newest first: their test rows are pooled with this one's."""

@@ -27,6 +27,10 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """Of each column in train: what stands for a missing value where a model cannot do without."""
     seed: int
     threads: int
+    in_memory_bytes: int | None = None
+    """Features of train and validation above it are boosted from files; None: never."""
+    scheduler: str | None = None
+    """Address of the Dask cluster that boosts."""
 
     def output_name(self) -> str:
         """Of the served file."""

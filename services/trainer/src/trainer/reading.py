@@ -51,21 +51,26 @@ class Rows:
     def __init__(self, part: Part, path: Path, columns: int) -> None:
         self.part = part
         self.columns = columns
-        self._path = path
+        self.path = path
+
+    @property
+    def nbytes(self) -> int:
+        """Of the features, as a fit without batches would hold them."""
+        return len(self) * self.columns * np.dtype(np.float32).itemsize
 
     def __len__(self) -> int:
         return len(self.part)
 
     def batches(self, most: int = BATCH_ROWS) -> Iterator[tuple[slice, Matrix]]:
         """The features (k, columns) of one stretch of rows after the other, with where it lies."""
-        with self._path.open("rb") as file:
+        with self.path.open("rb") as file:
             for start in range(0, len(self), most):
                 rows = min(most, len(self) - start)
                 laid = np.empty((self.columns, rows), np.float32)
                 for column in range(self.columns):
                     at = (column * len(self) + start) * laid.itemsize
                     if os.preadv(file.fileno(), [laid[column].data], at) != laid[column].nbytes:
-                        raise OSError(f"{self._path} ends too early")
+                        raise OSError(f"{self.path} ends too early")
                 yield slice(start, start + rows), np.ascontiguousarray(laid.T)
 
     def first(self, most: int) -> Matrix:

@@ -1,5 +1,6 @@
 """The trainer's settings: the operators' names, their units and ranges."""
 
+import importlib.util
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -84,6 +85,11 @@ class Settings(
     """Pause before a strategy without any version is trained anew, in seconds; doubles each time."""
     model_training_threads: PositiveInt = 2
     """Threads of a fit."""
+    model_training_memory_fraction: Fraction = 0.25
+    """Share of the machine's or container's memory above which the features of train and validation (float32)
+    are boosted from files below FEATURE_SERVICE_DATASET_STORAGE_PATH, as a fraction."""
+    model_training_dask_scheduler: str | None = None
+    """Address of the Dask scheduler whose workers boost (`tcp://host:8786`); unset: the trainer does."""
     model_excluded_features: CommaSeparated = ("mid_price",)
     """Features that are never a model's input: price levels do not stay where they were trained."""
     model_random_seed: NonNegativeInt = 1
@@ -154,6 +160,7 @@ class Settings(
             if not holds
         ]
         wrong += unservable(self.model_type, self.model_target_type, self.model_class_weights)
+        wrong += _missing_extra(self.model_training_dask_scheduler)
         if wrong:
             raise ValueError("; ".join(wrong))
         return self
@@ -178,3 +185,9 @@ class Settings(
             min_accuracy=self.model_quality_threshold_accuracy,
             require_profit=self.model_promotion_require_profit,
         )
+
+
+def _missing_extra(scheduler: str | None) -> tuple[str, ...]:
+    if not scheduler or all(importlib.util.find_spec(name) for name in ("dask", "distributed", "pandas")):
+        return ()
+    return ("MODEL_TRAINING_DASK_SCHEDULER needs Dask: install flotilla-trainer with its extra `dask`",)

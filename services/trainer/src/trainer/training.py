@@ -30,6 +30,7 @@ from trainer.core.dataset import Rejection
 from trainer.datasets import Datasets
 from trainer.events import Event
 from trainer.job import SPLITS, ChampionFile, Fitted, Job
+from trainer.memory import memory_bytes
 from trainer.recipes import with_evidence
 from trainer.registration import Registration
 from trainer.retention import archive_of, check_room
@@ -191,6 +192,8 @@ class Training:
             probability_lead=settings.signal_probability_lead,
             seed=settings.model_random_seed,
             threads=settings.model_training_threads,
+            in_memory_bytes=round(settings.model_training_memory_fraction * memory_bytes()),
+            scheduler=settings.model_training_dask_scheduler,
             champion=champion,
         )
         return await with_evidence(self._engine, job, settings), active.epoch if active else 0

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from api.cli import letters, models, trading, training
+from api.cli import config, letters, models, trading, training
 from api.cli.options import AsJson, Limit, Strategy, commands, connected
 from api.cli.service import ExitCode, Failed
 from api.cli.tables import Column, say, show, show_table, write_table
@@ -24,6 +24,7 @@ app.add_typer(trading.states, name="state")
 app.add_typer(trading.signals, name="signals")
 app.add_typer(trading.positions, name="positions")
 app.add_typer(letters.group, name="dlq")
+app.add_typer(config.group, name="config")
 
 _ALERTS = (
     Column("severity", "severity"),
