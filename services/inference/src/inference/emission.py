@@ -5,6 +5,7 @@ ledger under that lock, and whoever holds it decides again: so rate limit, reser
 "one warm-up signal a slot" hold for any number of replicas.
 """
 
+import functools
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -14,11 +15,13 @@ from uuid import UUID
 
 import msgspec
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     ScalarSelect,
     Select,
     Subquery,
     and_,
+    bindparam,
     exists,
     func,
     literal,
@@ -33,6 +36,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from common.core import rate_limit
 from common.core.rate_limit import Bucket
+from common.core.trading_state import scope_of
 from common.tables import (
     emission_fences,
     instrument_info,
@@ -76,7 +80,7 @@ async def read_ledger(
 
     Without the lock somebody may add to either right after.
     """
-    row = (await connection.execute(_ledger(key, limits, now, received))).one()
+    row = (await connection.execute(_ledger(), _asked(key, limits, now, received))).one()
     bucket = (
         rate_limit.full(limits.rate, now)
         if row.refilled_at is None
@@ -156,31 +160,56 @@ async def enter(connection: AsyncConnection, case: Case, warmup_slot: datetime |
     )
 
 
-def _ledger(key: Key, limits: Limits, now: datetime, received: Received) -> Select[Any]:
-    fence = and_(emission_fences.c.strategy_id == key.strategy_id, emission_fences.c.symbol == key.symbol)
+# Built once: to build it costs more than to run it, and it runs under the fleet's lock.
+@functools.cache
+def _ledger() -> Select[Any]:
+    symbol: BindParameter[str] = bindparam("symbol")
+    fence = and_(
+        emission_fences.c.strategy_id == bindparam("strategy_id"), emission_fences.c.symbol == symbol
+    )
     latched = and_(
-        position_lifecycles.c.symbol == key.symbol,
+        position_lifecycles.c.symbol == symbol,
         position_lifecycles.c.closed_at.is_(None),
         position_lifecycles.c.latched_rule.is_not(None),
     )
     newest = select(emission_fences.c.newest_feature_timestamp).where(fence).scalar_subquery()
     one = select(
-        exists().where(signal_outbox.c.signal_id == key.signal_id).label("claimed"),
+        exists().where(signal_outbox.c.signal_id == bindparam("signal_id")).label("claimed"),
         newest.label("newest"),
-        exists().where(warmup_slots.c.slot == key.warmup_slot).label("slot_taken"),
+        exists().where(warmup_slots.c.slot == bindparam("warmup_slot")).label("slot_taken"),
         exists().where(latched).label("exit_latched"),
-        _notional_since(now - _HOUR).label("hourly"),
-        states_of(key.strategy_id).label("states"),
+        _notional_since(bindparam("an_hour_ago")).label("hourly"),
+        states_of(bindparam("strategy_scope")).label("states"),
     ).subquery()
     bucket = (
         select(rate_limits.c.tokens, rate_limits.c.refilled_at).where(rate_limits.c.scope == SCOPE).subquery()
     )
-    last, spent = _last_signal(key.symbol), _spent(key.symbol, received, now, limits)
+    last, spent = _last_signal(symbol), _spent(symbol)
     joined = one.join(spent, true()).outerjoin(bucket, true()).outerjoin(last, true())
     return select(one, spent, bucket, last).select_from(joined)
 
 
-def _last_signal(symbol: str) -> Subquery:
+def _asked(key: Key, limits: Limits, now: datetime, received: Received) -> dict[str, Any]:
+    in_flight = timedelta(seconds=limits.in_flight_timeout_s + limits.validity_s)
+    balance_at, margin_at = received.balance_at or now, received.margin_at or now
+    return {
+        "strategy_id": key.strategy_id,
+        "strategy_scope": scope_of(key.strategy_id),
+        "symbol": key.symbol,
+        "signal_id": key.signal_id,
+        "warmup_slot": key.warmup_slot,
+        "an_hour_ago": now - _HOUR,
+        "unanswered_since": now - in_flight,
+        # An older balance is not used at all, so spending before it need not be known.
+        "hidden_since": now - timedelta(seconds=limits.balance_max_age_s) - in_flight - _LATE_ORDERS,
+        "balance_at": balance_at,
+        "balance_at_naive": _naive(balance_at),
+        "margin_at": margin_at,
+        "margin_at_naive": _naive(margin_at),
+    }
+
+
+def _last_signal(symbol: BindParameter[Any]) -> Subquery:
     newest = (
         select(signal_outbox.c.signal_id, signal_outbox.c.created_at)
         .where(signal_outbox.c.symbol == symbol, signal_outbox.c.state != "expired")
@@ -203,32 +232,28 @@ def _last_signal(symbol: str) -> Subquery:
 
 
 # What a balance does not show yet: signals without an order so far, or placed after it was received.
-def _spent(symbol: str, received: Received, now: datetime, limits: Limits) -> Subquery:
-    in_flight_s = limits.in_flight_timeout_s + limits.validity_s
+def _spent(symbol: BindParameter[Any]) -> Subquery:
     unanswered = and_(
-        orders.c.signal_id.is_(None), signal_outbox.c.created_at > now - timedelta(seconds=in_flight_s)
+        orders.c.signal_id.is_(None), signal_outbox.c.created_at > bindparam("unanswered_since")
     )
-    # An older balance is not used at all, so spending before it need not be known.
-    hidden_at_most = timedelta(seconds=limits.balance_max_age_s + in_flight_s) + _LATE_ORDERS
     gave_nothing = or_(
         orders.c.status == "rejected", and_(orders.c.status == "cancelled", orders.c.filled_quantity == 0)
     )
 
-    def is_hidden_from(seen_at: datetime | None) -> ColumnElement[bool]:
-        since = seen_at or now
-        placed_later = orders.c.created_at > since.astimezone(UTC).replace(tzinfo=None)
-        return or_(unanswered, signal_outbox.c.created_at > since, placed_later)
+    def is_hidden_from(balance: str) -> ColumnElement[bool]:
+        placed_later = orders.c.created_at > bindparam(f"{balance}_at_naive")
+        return or_(unanswered, signal_outbox.c.created_at > bindparam(f"{balance}_at"), placed_later)
 
     own, other = instrument_info.alias(), instrument_info.alias()
     coin = select(own.c.quote_coin).where(own.c.symbol == symbol).scalar_subquery()
     of_coin = func.coalesce(other.c.quote_coin, QUOTE_COIN) == func.coalesce(coin, QUOTE_COIN)
     total = func.sum(signal_outbox.c.amount_quote)
-    buys = and_(signal_outbox.c.side == "buy", of_coin, is_hidden_from(received.balance_at))
+    buys = and_(signal_outbox.c.side == "buy", of_coin, is_hidden_from("balance"))
     nothing = literal(Decimal(0))
     return (
         select(
             func.coalesce(total.filter(buys), nothing).label("reserved"),
-            func.coalesce(total.filter(is_hidden_from(received.margin_at)), nothing).label("reserved_margin"),
+            func.coalesce(total.filter(is_hidden_from("margin")), nothing).label("reserved_margin"),
         )
         .select_from(
             signal_outbox.outerjoin(orders, orders.c.signal_id == signal_outbox.c.signal_id).outerjoin(
@@ -237,14 +262,14 @@ def _spent(symbol: str, received: Received, now: datetime, limits: Limits) -> Su
         )
         .where(
             signal_outbox.c.state != "expired",
-            signal_outbox.c.created_at > now - hidden_at_most,
+            signal_outbox.c.created_at > bindparam("hidden_since"),
             func.coalesce(not_(gave_nothing), true()),
         )
         .subquery()
     )
 
 
-def _notional_since(since: datetime) -> ScalarSelect[Decimal]:
+def _notional_since(since: BindParameter[Any]) -> ScalarSelect[Decimal]:
     return (
         select(func.coalesce(func.sum(signal_outbox.c.amount_quote), literal(Decimal(0))))
         .where(
@@ -254,3 +279,7 @@ def _notional_since(since: datetime) -> ScalarSelect[Decimal]:
         )
         .scalar_subquery()
     )
+
+
+def _naive(at: datetime) -> datetime:
+    return at.astimezone(UTC).replace(tzinfo=None)

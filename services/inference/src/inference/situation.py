@@ -3,13 +3,27 @@
 Two statements, whatever is asked: one row of single figures, and the open orders.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, cast
 
 import msgspec
-from sqlalchemy import Row, ScalarSelect, Select, and_, case, func, null, or_, select, true
+from sqlalchemy import (
+    BindParameter,
+    Row,
+    ScalarSelect,
+    Select,
+    and_,
+    bindparam,
+    case,
+    func,
+    null,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.core.trading_state import FLEET, TradingState, scope_of, trading_state
@@ -46,7 +60,14 @@ async def gather(
 
     `sharing`: the strategies whose open orders count. A database error means that it is unknown.
     """
-    row = (await connection.execute(_figures(strategy_id, symbol, with_margin=with_margin))).one()
+    now = datetime.now(UTC)
+    asked = {
+        "symbol": symbol,
+        "strategy_scope": scope_of(strategy_id),
+        "cancelled_since": _naive(now - BOOKING_PATIENCE),
+        "ordered_since": _naive(now - FILLS_SINCE),
+    }
+    row = (await connection.execute(_figures(with_margin=with_margin), asked)).one()
     return Situation(
         state=state_from(row.states, strategy_id, initial),
         open_orders=await open_orders(connection, symbol, sharing),
@@ -69,26 +90,17 @@ async def open_orders(
     `orders` knows no strategy: it is joined through the signal, and an order without a known signal counts
     for every strategy.
     """
-    rows = await connection.execute(
-        select(orders.c.order_id, func.lower(orders.c.side).label("side"), orders.c.status)
-        .outerjoin(trading_signals, trading_signals.c.signal_id == orders.c.signal_id)
-        .where(
-            orders.c.asset == symbol,
-            orders.c.status.in_(OPEN_STATUSES),
-            or_(trading_signals.c.strategy_id.is_(None), trading_signals.c.strategy_id.in_(sharing)),
-        )
-        .order_by(orders.c.created_at.desc())
-    )
+    rows = await connection.execute(_open_orders(), {"symbol": symbol, "sharing": list(sharing)})
     return tuple(
         OpenOrder(order_id=row.order_id, side=cast(Side, row.side), status=row.status) for row in rows
     )
 
 
-def states_of(strategy_id: str) -> ScalarSelect[Any]:
-    """The stored states that hold for the strategy, as one value for `state_from`."""
+def states_of(strategy_scope: BindParameter[Any]) -> ScalarSelect[Any]:
+    """The stored states that hold in the scope of a strategy, as one value for `state_from`."""
     return (
         select(func.jsonb_object_agg(trading_states.c.scope, trading_states.c.state))
-        .where(trading_states.c.scope.in_((FLEET, scope_of(strategy_id))))
+        .where(or_(trading_states.c.scope == FLEET, trading_states.c.scope == strategy_scope))
         .scalar_subquery()
     )
 
@@ -99,7 +111,25 @@ def state_from(stored: Mapping[str, str] | None, strategy_id: str, initial: Trad
     return trading_state(states, strategy_id, initial)
 
 
-def _figures(strategy_id: str, symbol: str, *, with_margin: bool) -> Select[Any]:
+# Statements are built once: to build one costs more than to run it.
+@functools.cache
+def _open_orders() -> Select[Any]:
+    known_to = trading_signals.c.strategy_id.in_(bindparam("sharing", expanding=True))
+    return (
+        select(orders.c.order_id, func.lower(orders.c.side).label("side"), orders.c.status)
+        .outerjoin(trading_signals, trading_signals.c.signal_id == orders.c.signal_id)
+        .where(
+            orders.c.asset == bindparam("symbol"),
+            orders.c.status.in_(OPEN_STATUSES),
+            or_(trading_signals.c.strategy_id.is_(None), known_to),
+        )
+        .order_by(orders.c.created_at.desc())
+    )
+
+
+@functools.cache
+def _figures(*, with_margin: bool) -> Select[Any]:
+    symbol: BindParameter[str] = bindparam("symbol")
     instrument = select(instrument_info).where(instrument_info.c.symbol == symbol).subquery()
     coin = func.coalesce(
         select(instrument_info.c.quote_coin).where(instrument_info.c.symbol == symbol).scalar_subquery(),
@@ -126,7 +156,10 @@ def _figures(strategy_id: str, symbol: str, *, with_margin: bool) -> Select[Any]
         if with_margin
         else (null().label("margin_available"), null().label("margin_received_at"))
     )
-    one = select(states_of(strategy_id).label("states"), _newest_fill_at(symbol).label("newest_fill_at"))
+    one = select(
+        states_of(bindparam("strategy_scope")).label("states"),
+        _newest_fill_at(symbol).label("newest_fill_at"),
+    )
     one_row = one.subquery()
     joined = one_row.outerjoin(instrument, true()).outerjoin(balance, true())
     if with_margin:
@@ -144,19 +177,16 @@ def _figures(strategy_id: str, symbol: str, *, with_margin: bool) -> Select[Any]
 
 # An order that was cancelled half way may have filled silently, and its row says only when it was cancelled:
 # nobody books that moment, so it counts for as long as a booking may take.
-def _newest_fill_at(symbol: str) -> ScalarSelect[Any]:
-    now = datetime.now(UTC)
+def _newest_fill_at(symbol: BindParameter[Any]) -> ScalarSelect[Any]:
     filled_at = func.coalesce(orders.c.executed_at, orders.c.updated_at)
-    just_cancelled = and_(
-        orders.c.status == "cancelled", orders.c.updated_at > _naive(now - BOOKING_PATIENCE)
-    )
+    just_cancelled = and_(orders.c.status == "cancelled", orders.c.updated_at > bindparam("cancelled_since"))
     return (
         select(func.max(case((orders.c.status == "filled", filled_at), else_=orders.c.updated_at)))
         .where(
             orders.c.asset == symbol,
             or_(orders.c.status == "filled", just_cancelled),
             orders.c.filled_quantity > 0,
-            orders.c.created_at > _naive(now - FILLS_SINCE),
+            orders.c.created_at > bindparam("ordered_since"),
         )
         .scalar_subquery()
     )
