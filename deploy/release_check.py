@@ -18,9 +18,10 @@ MEMBERS = ("libs/*", "services/*", "migrations", "deploy/sandbox")
 _HEADING = re.compile(r"^## (\S+)", re.MULTILINE)
 _TAGS = (
     ("deploy/kubernetes/*/kustomization.yaml", re.compile(r"newTag: ([^\s}]+)")),
+    ("deploy/images/*.Dockerfile", re.compile(r"^ARG VERSION=(\S+)", re.MULTILINE)),
     ("deploy/compose*.yaml", re.compile(r"FLOTILLA_VERSION:-([^}]+)\}")),
 )
-"""Where images are named with a version."""
+"""Where images have a version, or are named with one."""
 
 
 def main() -> int:
@@ -48,7 +49,7 @@ def different_versions(root: Path) -> Iterator[str]:
     for where, tag in _TAGS:
         for path in sorted(root.glob(where)):
             for said in sorted(set(tag.findall(path.read_text())) - {wanted}):
-                yield f"{path.relative_to(root)} names images of {said}, pyproject.toml says {wanted}"
+                yield f"{path.relative_to(root)} says {said} of images, pyproject.toml says {wanted}"
 
 
 def lacking_notes(root: Path) -> Iterator[str]:

@@ -7,9 +7,11 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from secrets import token_hex
+from typing import Any
 
 from docs.configuration_page import configuration_page, default_of
 from docs.metrics_page import metrics_page
+from docs.reference_page import reference_page
 from pydantic import SecretStr
 
 import api.events
@@ -109,10 +111,9 @@ def configuration() -> str:
     return configuration_page({**SHARED, **SERVICES}, {**SERVICES, "Migrate": DatabaseSettings})
 
 
-def openapi_document() -> str:
-    """What clients see of the API, as OpenAPI."""
-    app = create_app(api.settings.Settings(model_service_api_key=SecretStr(token_hex(32))))
-    return json.dumps(document(app), indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+def openapi() -> dict[str, Any]:
+    """What clients see of the API."""
+    return document(create_app(api.settings.Settings(model_service_api_key=SecretStr(token_hex(32)))))
 
 
 def settings_classes() -> Iterator[type[SettingsGroup]]:
@@ -122,12 +123,14 @@ def settings_classes() -> Iterator[type[SettingsGroup]]:
 
 def pages() -> dict[Path, str]:
     """Everything that is written from the code, by its file."""
+    described = openapi()
     return {
+        ROOT / "docs" / "api-reference.md": reference_page(described),
         ROOT / "docs" / "events.md": events_page(),
         ROOT / "docs" / "metrics.md": metrics_page(),
         ROOT / "docs" / "configuration.md": configuration(),
         ROOT / ".env.example": environment_file(),
-        OPENAPI_PATH: openapi_document(),
+        OPENAPI_PATH: json.dumps(described, indent=2, ensure_ascii=False, sort_keys=True) + "\n",
     }
 
 

@@ -17,8 +17,11 @@ RUN uv sync --frozen --no-dev --no-editable --package flotilla-migrations
 
 FROM ${PYTHON}
 ARG REVISION=unknown
+ARG VERSION=0.1.0
 LABEL org.opencontainers.image.title="flotilla/migrate" \
       org.opencontainers.image.description="The schema of the fleet, as a job that runs once" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /app /app
 ENV PATH=/app/bin:${PATH} PYTHONUNBUFFERED=1

@@ -17,8 +17,11 @@ RUN uv sync --frozen --no-dev --no-editable --package flotilla-sandbox
 
 FROM ${PYTHON}
 ARG REVISION=unknown
+ARG VERSION=0.1.0
 LABEL org.opencontainers.image.title="flotilla/sandbox" \
       org.opencontainers.image.description="Simulated neighbours of the fleet, for paper" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /app /app
 ENV PATH=/app/bin:${PATH} PYTHONUNBUFFERED=1 LISTEN_HOST=0.0.0.0

@@ -19,8 +19,11 @@ RUN uv sync --frozen --no-dev --no-editable --package flotilla-trainer --extra $
 
 FROM ${PYTHON}
 ARG REVISION=unknown
+ARG VERSION=0.1.0
 LABEL org.opencontainers.image.title="flotilla/trainer" \
       org.opencontainers.image.description="Model versions from datasets, promoted on evidence alone" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /app /app
 COPY --from=build --chown=10001:10001 /writable-models /models

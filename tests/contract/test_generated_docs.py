@@ -1,19 +1,27 @@
-"""docs/events.md, docs/configuration.md and .env.example say what the code says."""
+"""What is written from the code says what the code says."""
 
 import pytest
-from docs.generate import ROOT, SERVICES, configuration, environment_file, events_page, settings_classes
+from docs.generate import SERVICES, configuration, environment_file, openapi, pages, settings_classes
+from docs.reference_page import reference_page
+
+PAGES = pages()
 
 
-def test_the_events_page_is_the_code():
-    assert (ROOT / "docs" / "events.md").read_text() == events_page(), "run `make docs`"
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_what_is_written_from_the_code_is_the_code(path):
+    assert path.read_text() == PAGES[path], "run `make docs`"
 
 
-def test_the_example_environment_is_the_settings():
-    assert (ROOT / ".env.example").read_text() == environment_file(), "run `make docs`"
+def test_the_reference_names_every_route_and_every_structure_once():
+    described, lines = openapi(), reference_page(openapi()).splitlines()
+    routes = [
+        f"### `{method.upper()} {path}`"
+        for path, operations in described["paths"].items()
+        for method in operations
+    ]
+    structures = [f"### {name}" for name in described["components"]["schemas"]]
 
-
-def test_the_configuration_page_is_the_settings():
-    assert (ROOT / "docs" / "configuration.md").read_text() == configuration(), "run `make docs`"
+    assert sorted(line for line in lines if line.startswith("### ")) == sorted(routes + structures)
 
 
 def test_the_configuration_page_names_every_setting_once_with_who_reads_it():

@@ -14,6 +14,7 @@ VERSIONED = (
     "services/trainer/pyproject.toml",
     "deploy/kubernetes/platform/kustomization.yaml",
     "deploy/compose.yaml",
+    "deploy/images/api.Dockerfile",
     "CHANGELOG.md",
     "docs/upgrading.md",
 )
@@ -44,6 +45,7 @@ def test_everything_here_has_one_version():
         ("services/trainer/pyproject.toml", 'version = "{}"'),
         ("deploy/kubernetes/platform/kustomization.yaml", "newTag: {}"),
         ("deploy/compose.yaml", "FLOTILLA_VERSION:-{}"),
+        ("deploy/images/api.Dockerfile", "ARG VERSION={}"),
     ],
 )
 def test_another_version_is_named_with_its_file(checkout, name, old):
