@@ -173,6 +173,8 @@ async def test_the_page_brings_a_fleet_up_beside_the_platform_and_takes_it_away_
             said = await bash.run(commands)
             done.append(heading)
             match heading.partition(".")[0]:
+                case "The way back" if "kill" in commands:
+                    assert _not_stopped(tmp_path / "data" / "logs") == []
                 case "5":
                     _permit(servers, tmp_path / "told")
                 case "6":
@@ -215,6 +217,10 @@ async def _holds(said, commands, platform):
         await _until(
             platform, "SELECT 1 FROM latest_outcomes WHERE coalesce(reason, 'signal') NOT LIKE 'trading_%'"
         )
+
+
+def _not_stopped(logs):
+    return [each.stem for each in logs.iterdir() if '"service stopped"' not in each.read_text()]
 
 
 async def _until(platform, query):
