@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common import environment_file
@@ -182,6 +182,7 @@ def test_the_environment_goes_before_files_and_a_later_file_before_an_earlier_on
     assert found["NOBODY_KNOWS_THIS"]["severity"] == "warning"
 
 
+@settings(max_examples=25)
 @given(value=st.text(alphabet=st.characters(blacklist_categories=("Cs", "Cc")), min_size=9, max_size=40))
 def test_no_secret_is_ever_said(value):
     planted = f"planted-{value}"
