@@ -106,6 +106,19 @@ def fit(recipe: Recipe, train: Rows, validation: Rows, heard: Report) -> Model:
     return _sgd(recipe, train, labels, weights, rounds)
 
 
+def imputer_of(recipe: Recipe) -> SimpleImputer:
+    """What puts the median of train for a missing value."""
+    # The medians of all rows are known: the median of the one row that holds them is each of them.
+    return SimpleImputer(strategy="median").fit(np.array([recipe.medians], np.float32))
+
+
+def through(features: Matrix, step: Any) -> Matrix:
+    """`features` after `step`, in place: a second copy of train would be the peak."""
+    for batch in _slices(features):
+        features[batch] = step.transform(features[batch])
+    return features
+
+
 class _Rounds:
     """Scores on validation, round by round."""
 
@@ -139,8 +152,8 @@ class _Rounds:
 def _forest(recipe: Recipe, train: Rows, labels: Labels, weights: Weights, rounds: _Rounds) -> Model:
     kind = RandomForestClassifier if recipe.classes else RandomForestRegressor
     forest = kind(n_estimators=0, warm_start=True, random_state=recipe.seed, n_jobs=recipe.threads, **FOREST)
-    imputer = _imputer(recipe)
-    filled = _through(train.matrix(), imputer)
+    imputer = imputer_of(recipe)
+    filled = through(train.matrix(), imputer)
     pipeline = Pipeline([("imputer", imputer), ("forest", forest)])
     # more trees are never worse but for noise: none is taken back
     while forest.n_estimators < MAX_TREES and rounds.without_gain() < PATIENCE_STEPS:
@@ -178,24 +191,12 @@ def _sgd(recipe: Recipe, train: Rows, labels: Labels, weights: Weights, rounds: 
 
 
 def _scaled(recipe: Recipe, train: Rows, model: Any) -> tuple[Pipeline, Matrix]:
-    imputer, scaler = _imputer(recipe), StandardScaler()
-    features = _through(train.matrix(), imputer)
+    imputer, scaler = imputer_of(recipe), StandardScaler()
+    features = through(train.matrix(), imputer)
     for batch in _slices(features):
         scaler.partial_fit(features[batch])
     pipeline = Pipeline([("imputer", imputer), ("scaler", scaler), ("model", model)])
-    return pipeline, _through(features, scaler)
-
-
-# The medians of all rows are known: the median of the one row that holds them is each of them.
-def _imputer(recipe: Recipe) -> SimpleImputer:
-    return SimpleImputer(strategy="median").fit(np.array([recipe.medians], np.float32))
-
-
-# In place: a second copy of train would be the peak.
-def _through(features: Matrix, step: Any) -> Matrix:
-    for batch in _slices(features):
-        features[batch] = step.transform(features[batch])
-    return features
+    return pipeline, through(features, scaler)
 
 
 def _slices(features: Matrix) -> Iterator[slice]:
