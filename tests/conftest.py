@@ -12,7 +12,9 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
+from hypothesis import settings
 
+from common.core.exits.rules import levels
 from sandbox.blocking import blocking
 from sandbox.postgres import WHEEL_MAJOR
 from sandbox.servers import FLOTILLA, Servers, private_servers
@@ -20,6 +22,10 @@ from sandbox.servers import FLOTILLA, Servers, private_servers
 _TEMPLATE = "flotilla_template"
 _RUN = secrets.token_hex(4)
 _number = count()
+
+# No example fails for the time that it takes: machines are busy.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 def pytest_configure() -> None:
@@ -29,6 +35,12 @@ def pytest_configure() -> None:
     # A service starts with no empty key; the simulated neighbours expect this one where nothing else is said.
     for neighbour in ("FEATURE_SERVICE", "POSITION_MANAGER", "WS_GATEWAY"):
         os.environ.setdefault(f"{neighbour}_API_KEY", "sandbox")
+
+
+@pytest.fixture(autouse=True)
+def forgotten_levels() -> None:
+    """Every test works out the levels of its positions itself."""
+    levels.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -47,7 +47,7 @@ def test_a_captured_update_is_read(body, symbol, size):
     assert update.timestamp == datetime(2026, 11, 22, 12, 59, 54, 459426, tzinfo=UTC)
 
 
-def exit_of(size, price, rule="stop_loss"):
+def exit_of(size, price, rule="stop_loss", generation=1):
     view = View(symbol="BTCUSDT", size=Decimal(size), entry_price=Decimal("92000.5"), seen_at=NOW)
     opening = Opening(lifecycle_id=UUID(int=1), strategy_id="momentum_v1", opened_at=NOW)
     tracked = opened(view, Decimal("92000.5"), opening)
@@ -55,14 +55,14 @@ def exit_of(size, price, rule="stop_loss"):
     issue = Issue(
         rule=rule,
         stage=0,
-        generation=1,
+        generation=generation,
         size=live,
         size_to_close=live,
         price=Decimal(price),
         amount_quote=amount_quote(live, Decimal(price)),
     )
     of = Rules(stop_loss=StopLoss(loss_pct=Decimal(2)))
-    found = verdicts(look_at(tracked, Decimal(price), NOW), of)
+    found = verdicts(look_at(tracked, Decimal(price), NOW, of), of)
     return exit_signal(tracked, issue, found, NOW, "trace-1")
 
 
@@ -92,11 +92,18 @@ def test_an_exit_says_what_the_platform_asks_of_it():
             "rule": "stop_loss",
             "fires": True,
             "level": "90160.49",
-            "pnl_pct": metadata["rules"][0]["pnl_pct"],
+            "pnl_pct": "-2.172922973245",
             "close_pct": "100",
         }
     ]
     assert body["market_data_snapshot"]["price"] == 90001.4
+
+
+@pytest.mark.parametrize(("generation", "again"), [(1, ""), (2, ", signal 2 of this position")])
+def test_an_exit_says_how_often_it_was_sent_from_the_second_time_on(generation, again):
+    reasoning = exit_of("0.037", "90001.4", generation=generation).metadata["reasoning"]
+
+    assert reasoning == f"stop loss: long at -2.173 % of entry 92000.5{again}"
 
 
 def test_a_part_of_a_short_that_is_sent_again_says_all_that_it_was_decided_on():

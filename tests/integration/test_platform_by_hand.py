@@ -4,9 +4,7 @@ import asyncio
 import json
 import os
 import re
-import signal
 import sys
-import textwrap
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,6 +12,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 from tests.migrations import platform_database
+from tests.page_shell import PATIENCE_S, shell, steps
 
 from sandbox.platform_schema import create_platform_tables
 from sandbox.ports import free_port
@@ -24,8 +23,6 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "platform.md"
 SERVICES = ("inference", "trainer", "exit_strategy", "api")
 PORTS = ("INFERENCE_PORT", "TRAINER_PORT", "EXIT_STRATEGY_PORT", "MODEL_SERVICE_PORT")
-DONE = "step is done"
-PATIENCE_S = 90
 KEY = "the-neighbours-own-key-of-the-platform"
 CONTROL = """#!{python}
 import json, sys
@@ -33,56 +30,6 @@ with open({told!r}, "a") as file:
     file.write(json.dumps(sys.argv[1:]) + "\\n")
 """
 """Stands for rabbitmqctl, which reaches no node of another's home: what it is told is done by the test."""
-
-
-def steps():
-    """Every block of commands, by the heading that it stands under."""
-    for part in PAGE.read_text().split("\n## ")[1:]:
-        heading, _, text = part.partition("\n")
-        for block in re.findall(r"^ *```sh\n(.*?)^ *```$", text, re.DOTALL | re.MULTILINE):
-            yield heading, textwrap.dedent(block)
-
-
-class Shell:
-    """One bash that a page is typed into."""
-
-    def __init__(self, process):
-        self._process = process
-
-    async def run(self, commands):
-        """What `commands` printed; they succeeded."""
-        self._process.stdin.write(f"{commands}\necho {DONE}\n".encode())
-        await self._process.stdin.drain()
-        said = []
-        async with asyncio.timeout(PATIENCE_S):
-            while line := (await self._process.stdout.readline()).decode():
-                if line.strip() == DONE:
-                    return "".join(said)
-                said.append(line)
-        raise AssertionError(f"{commands}\nended with:\n{''.join(said)}")
-
-
-@asynccontextmanager
-async def shell(environment):
-    process = await asyncio.create_subprocess_exec(
-        "bash",
-        "-euo",
-        "pipefail",
-        "-s",
-        cwd=ROOT,
-        env=environment,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,
-    )
-    try:
-        yield Shell(process)
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        process.stdin.close()
-        await process.wait()
 
 
 @asynccontextmanager
@@ -169,7 +116,7 @@ async def test_the_page_brings_a_fleet_up_beside_the_platform_and_takes_it_away_
         neighbours(empty_database_url, servers.rabbitmq_url, ports, tmp_path / "neighbours.log"),
         shell(environment) as bash,
     ):
-        for heading, commands in steps():
+        for heading, commands in steps(PAGE):
             said = await bash.run(commands)
             done.append(heading)
             match heading.partition(".")[0]:

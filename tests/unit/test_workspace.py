@@ -35,6 +35,16 @@ NOT_HERE = {
 ML = {"xgboost", "xgboost-cpu", "scikit-learn", "polars", "onnxmltools", "onnxruntime", "skl2onnx", "pyarrow"}
 
 
+TRAINS = {"onnx", "onnxmltools", "polars", "pyarrow", "scipy", "skl2onnx", "sklearn", "xgboost"}
+NOT_AT_START = {
+    "inference": TRAINS | {"httptools", "litestar", "uvloop"},
+    "exit_strategy": TRAINS | {"httptools", "litestar", "numpy", "onnxruntime", "uvloop"},
+    "api": TRAINS | {"httpx", "numpy", "onnxruntime"},
+    "trainer": TRAINS - {"polars"} | {"httptools", "litestar", "onnxruntime", "uvloop"},
+}
+"""What would cost a process memory and time, and it serves without: a fit has a process of its own."""
+
+
 def locked():
     packages = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
     return {package["name"]: package for package in packages}
@@ -79,6 +89,26 @@ def needs(distribution):
 )
 def test_serving_carries_no_training_library(distribution, allowed):
     assert needs(distribution) & ML <= allowed
+
+
+def loaded_by(statement):
+    done = subprocess.run(
+        [sys.executable, "-c", f"{statement}; import sys; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("service", NOT_AT_START)
+def test_a_service_starts_without_what_it_does_not_need(service):
+    assert all(importlib.util.find_spec(name) for name in NOT_AT_START[service])
+
+    loaded = loaded_by(f"import uvicorn, {service}.app")
+
+    assert f"{service}.app" in loaded
+    assert loaded & NOT_AT_START[service] == set()
 
 
 @pytest.mark.parametrize("service", ["inference", "trainer", "exit_strategy", "api"])

@@ -21,8 +21,8 @@ from tests.unit.exit_strategy.book import (
 )
 
 from common.core.exits.holds import Hold
-from common.core.exits.position import Opening, Verdict, View, opened, resized
-from common.core.exits.rules import Rules, closes_pct, look_at, verdicts, whole, winner
+from common.core.exits.position import Opening, Side, Verdict, View, opened, resized
+from common.core.exits.rules import Rules, closes_pct, levels, look_at, verdicts, whole, winner
 from common.core.exits.step import Exit, step
 
 HALVES = tp((3, 50), (5, 80))
@@ -139,13 +139,38 @@ def test_a_kept_stop_and_an_operator_say_the_profit_too():
 
 
 def test_a_rule_that_fails_says_why_under_its_name():
-    broken = long(size="1")
-    look = look_at(msgspec.structs.replace(broken, size=Decimal(0)), Decimal(97), START)
+    broken, of = long(size="1"), rules(sl(2), tp((3, 100), profit_quote=Decimal(1)))
+    look = look_at(msgspec.structs.replace(broken, size=Decimal(0)), Decimal(97), START, of)
 
-    found = verdicts(look, rules(sl(2), tp((3, 100), profit_quote=Decimal(1))))
+    found = verdicts(look, of)
 
     assert [(each.rule, each.fires) for each in found] == [("stop_loss", True), ("take_profit", False)]
     assert found[1].fault.startswith("DivisionByZero: ")
+
+
+def test_what_is_switched_off_has_no_level():
+    found = levels(Side.LONG, Decimal(100), Decimal(1), Rules())
+
+    assert (found.loss, found.lock_in, found.stages, found.whole_profit) == (None, None, (), None)
+
+
+def test_levels_are_worked_out_anew_once_the_entry_or_the_size_is_another():
+    of = rules(sl(2, loss_quote=Decimal(1)), tp((3, 100), profit_quote=Decimal(4)), trail(2, 1, "0.5"))
+    stood = levels(Side.LONG, Decimal(100), Decimal(1), of)
+    moved, grown = (
+        levels(Side.LONG, Decimal(200), Decimal(1), of),
+        levels(Side.LONG, Decimal(100), Decimal(2), of),
+    )
+
+    assert levels(Side.LONG, Decimal(100), Decimal(1), of) is stood
+    assert (stood.loss, stood.lock_in, stood.stages, stood.whole_profit) == (
+        99,
+        Decimal("100.5"),
+        (103,),
+        104,
+    )
+    assert (moved.loss, moved.lock_in, moved.stages, moved.whole_profit) == (199, 201, (206,), 204)
+    assert (grown.loss, grown.whole_profit) == (Decimal("99.5"), 102)
 
 
 def test_of_equal_priorities_the_first_wins():

@@ -17,6 +17,8 @@ UNATTRIBUTED = "unattributed"
 ALL = Decimal(100)
 """A whole position, in percent of its live size."""
 PERCENT = Decimal("0.01")
+ONE = Decimal(1)
+"""To convert a number takes longer than to subtract it."""
 
 
 class Side(StrEnum):
@@ -49,7 +51,7 @@ class Side(StrEnum):
 
     def best(self, one: Decimal, other: Decimal) -> Decimal:
         """The price at which the position earns more."""
-        return max(one, other) if self is LONG else min(one, other)
+        return other if self.is_better(other, one) else one
 
 
 LONG = Side.LONG
@@ -143,7 +145,7 @@ class Tracked(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def pnl_pct(self, price: Decimal) -> Decimal:
         """Gross, unlevered profit in percent of the entry."""
         ratio = price / self.entry_price
-        return (ratio - 1 if self.side is LONG else 1 - ratio) * ALL
+        return (ratio - ONE if self.side is LONG else ONE - ratio) * ALL
 
 
 class Opening(msgspec.Struct, frozen=True, kw_only=True):

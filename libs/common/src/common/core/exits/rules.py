@@ -15,7 +15,7 @@ from decimal import Decimal
 
 import msgspec
 
-from common.core.exits.position import ALL, LONG, Tracked, Verdict
+from common.core.exits.position import ALL, LONG, Side, Tracked, Verdict
 
 OPERATOR = "operator"
 """The rule of a close that somebody asked for."""
@@ -43,6 +43,8 @@ STORED_STEP = Decimal("1e-12")
 """Prices are stored to this: a remembered stop that is no tighter than by so little is the present one."""
 SMALLEST_TARGET_SHARE = Decimal("0.1")
 """What a decaying target keeps of its start."""
+LEVELS_KEPT = 4096
+"""Of so many positions the standing levels are remembered; of more they are worked out anew."""
 
 
 class StopLoss(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +86,7 @@ class TimeLimit(msgspec.Struct, frozen=True, kw_only=True):
     profit_target_pct: Decimal
 
 
-class Rules(msgspec.Struct, frozen=True, kw_only=True):
+class Rules(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     """The rules of a position; None: switched off."""
 
     stop_loss: StopLoss | None = None
@@ -95,10 +97,41 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """Names a whole rule set, see `whole`; None: a part of one, of which a position remembers nothing."""
 
 
+class Levels(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """Prices at which `rules` fire that stand while a position's entry and size do, each worked out once."""
+
+    side: Side
+    entry_price: Decimal
+    size: Decimal
+    rules: Rules
+
+    @functools.cached_property
+    def loss(self) -> Decimal | None:
+        """Of the stop loss; None: switched off."""
+        return _loss_level(self, self.rules.stop_loss)
+
+    @functools.cached_property
+    def lock_in(self) -> Decimal | None:
+        """What the trailing stop is never worse than; None: nothing."""
+        return _lock_in_level(self, self.rules.trailing_stop)
+
+    @functools.cached_property
+    def stages(self) -> tuple[Decimal, ...]:
+        """Of the take profit's ladder; none where it is switched off."""
+        return _stage_levels(self, self.rules.take_profit)
+
+    @functools.cached_property
+    def whole_profit(self) -> Decimal | None:
+        """Above which all is closed for its absolute profit; None: switched off."""
+        return _whole_profit_level(self, self.rules.take_profit)
+
+
 class Look(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A position at an instant and a price; None: no usable one is known."""
 
     tracked: Tracked
+    levels: Levels
+    """Under the rules that it is looked at with."""
     price: Decimal | None
     pnl_pct: Decimal | None
     """At this price."""
@@ -128,11 +161,23 @@ class Look(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 Rule = Callable[[Look, Rules], Verdict | None]
 
 
-def look_at(tracked: Tracked, price: Decimal | None, now: datetime) -> Look:
-    """`tracked` at `price`, with the profit that this is."""
-    pnl_pct = None if price is None else tracked.pnl_pct(price)
+@functools.lru_cache(maxsize=LEVELS_KEPT)
+def levels(side: Side, entry_price: Decimal, size: Decimal, rules: Rules) -> Levels:
+    """The standing levels of a position of this side, entry and size."""
+    return Levels(side=side, entry_price=entry_price, size=size, rules=rules)
+
+
+def look_at(tracked: Tracked, price: Decimal | None, now: datetime, rules: Rules) -> Look:
+    """`tracked` at `price`, with the profit that this is and the levels under `rules`."""
     held = now - tracked.opened_at
-    return Look(tracked=tracked, price=price, pnl_pct=pnl_pct, held=held, held_s=held.total_seconds())
+    return Look(
+        tracked=tracked,
+        levels=levels(tracked.side, tracked.entry_price, tracked.size, rules),
+        price=price,
+        pnl_pct=None if price is None else tracked.pnl_pct(price),
+        held=held,
+        held_s=held.total_seconds(),
+    )
 
 
 def whole(rules: Rules) -> Rules:
@@ -185,9 +230,8 @@ def tightest_stop(tracked: Tracked, found: tuple[Verdict, ...]) -> Decimal | Non
     """The tightest stop that `tracked` ever had, now that `found` are the newest verdicts."""
     stop, is_better = tracked.stop_price, tracked.side.is_better
     for verdict in found:
-        level = verdict.level
-        if level is not None and verdict.rule in STOPS and (stop is None or is_better(level, stop)):
-            stop = level
+        if verdict.rule in STOPS and (level := verdict.level) is not None:
+            stop = level if stop is None or is_better(level, stop) else stop
     return stop
 
 
@@ -198,9 +242,9 @@ def operator(look: Look, _: Rules) -> Verdict | None:
     return Verdict(rule=OPERATOR, fires=True, pnl_pct=look.pnl_pct)
 
 
-def stop_loss(look: Look, rules: Rules) -> Verdict | None:
+def stop_loss(look: Look, _: Rules) -> Verdict | None:
     """Fires at the stop or beyond it."""
-    level = _loss_level(look.tracked, rules)
+    level = look.levels.loss
     if level is None:
         return None
     return Verdict(rule="stop_loss", fires=look.has_fallen_to(level), level=level, pnl_pct=look.pnl_pct)
@@ -211,7 +255,7 @@ def kept_stop(look: Look, rules: Rules) -> Verdict | None:
     tracked, kept = look.tracked, look.tracked.stop_price
     if kept is None or rules.version is None or not look.has_fallen_to(kept):
         return None
-    for level in (_loss_level(tracked, rules), _trailing_level(tracked, rules)):
+    for level in (look.levels.loss, _trailing_level(look, rules)):
         if level is not None and not tracked.side.is_better(kept, tracked.side.shifted(level, STORED_STEP)):
             return None
     return Verdict(rule="kept_stop", fires=True, level=kept, pnl_pct=look.pnl_pct)
@@ -221,7 +265,7 @@ def trailing_stop(look: Look, rules: Rules) -> Verdict | None:
     """Fires once the price has come back `distance_pct` from its best, when armed."""
     if rules.trailing_stop is None:
         return None
-    level = _trailing_level(look.tracked, rules)
+    level = _trailing_level(look, rules)
     fires = level is not None and look.has_fallen_to(level)
     return Verdict(rule="trailing_stop", fires=fires, level=level, pnl_pct=look.pnl_pct)
 
@@ -232,20 +276,18 @@ def take_profit(look: Look, rules: Rules) -> Verdict | None:
     if rule is None:
         return None
     beyond = len(rule.ladder) + 1
-    if rule.profit_quote is not None and tracked.stage < beyond:
-        level = tracked.side.shifted(tracked.entry_price, rule.profit_quote / abs(tracked.size))
-        if look.has_passed(level):
-            return Verdict(rule="take_profit", fires=True, level=level, pnl_pct=look.pnl_pct, stage=beyond)
+    whole_profit = look.levels.whole_profit
+    if whole_profit is not None and tracked.stage < beyond and look.has_passed(whole_profit):
+        return Verdict(rule="take_profit", fires=True, level=whole_profit, pnl_pct=look.pnl_pct, stage=beyond)
     if tracked.stage >= len(rule.ladder):
         return Verdict(rule="take_profit", fires=False, pnl_pct=look.pnl_pct)
-    stage = rule.ladder[tracked.stage]
-    level = tracked.side.moved(tracked.entry_price, stage.profit_pct)
+    level = look.levels.stages[tracked.stage]
     return Verdict(
         rule="take_profit",
         fires=look.has_passed(level),
         level=level,
         pnl_pct=look.pnl_pct,
-        close_pct=stage.close_pct,
+        close_pct=rule.ladder[tracked.stage].close_pct,
         stage=tracked.stage + 1,
     )
 
@@ -283,16 +325,31 @@ RULES: dict[str, Rule] = {
 """In order of evaluation: what protects money first."""
 
 
-def _loss_level(tracked: Tracked, rules: Rules) -> Decimal | None:
-    rule = rules.stop_loss
+def _loss_level(position: Levels, rule: StopLoss | None) -> Decimal | None:
     if rule is None:
         return None
-    level = tracked.side.moved(tracked.entry_price, -rule.loss_pct)
+    side, entry = position.side, position.entry_price
+    level = side.moved(entry, -rule.loss_pct)
     if rule.loss_quote is None:
         return level
-    return tracked.side.best(
-        level, tracked.side.shifted(tracked.entry_price, -rule.loss_quote / abs(tracked.size))
-    )
+    return side.best(level, side.shifted(entry, -rule.loss_quote / abs(position.size)))
+
+
+def _lock_in_level(position: Levels, rule: TrailingStop | None) -> Decimal | None:
+    if rule is None or rule.lock_in_pct is None:
+        return None
+    return position.side.moved(position.entry_price, rule.lock_in_pct)
+
+
+def _stage_levels(position: Levels, rule: TakeProfit | None) -> tuple[Decimal, ...]:
+    ladder = () if rule is None else rule.ladder
+    return tuple(position.side.moved(position.entry_price, stage.profit_pct) for stage in ladder)
+
+
+def _whole_profit_level(position: Levels, rule: TakeProfit | None) -> Decimal | None:
+    if rule is None or rule.profit_quote is None:
+        return None
+    return position.side.shifted(position.entry_price, rule.profit_quote / abs(position.size))
 
 
 def _target_pct(rule: TimeLimit, held: timedelta) -> Decimal:
@@ -305,11 +362,10 @@ def _microseconds(duration: timedelta) -> Decimal:
     return Decimal(duration // MICROSECOND)
 
 
-def _trailing_level(tracked: Tracked, rules: Rules) -> Decimal | None:
-    rule = rules.trailing_stop
+def _trailing_level(look: Look, rules: Rules) -> Decimal | None:
+    rule, tracked = rules.trailing_stop, look.tracked
     if rule is None or not tracked.armed:
         return None
     level = tracked.side.moved(tracked.peak_price, -rule.distance_pct)
-    if rule.lock_in_pct is None:
-        return level
-    return tracked.side.best(level, tracked.side.moved(tracked.entry_price, rule.lock_in_pct))
+    lock_in = look.levels.lock_in
+    return level if lock_in is None else tracked.side.best(level, lock_in)

@@ -50,7 +50,7 @@ def step(
         tracked = _moved(tracked, price, rules)
     elif unusable is Hold.OLDER_PRICE:
         return tracked, (), unusable
-    found = verdicts(look_at(tracked, None if unusable else price.value, now), rules)
+    found = verdicts(look_at(tracked, None if unusable else price.value, now, rules), rules)
     best = winner(found)
     if rules.version is not None and (unusable is None or best is not None):
         tracked = _recorded(tracked, found, rules)
