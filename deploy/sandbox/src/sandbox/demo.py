@@ -126,6 +126,7 @@ async def _tell(
     ):
         narrator.step(f"console {fleet.addresses['api']}/console")
         narrator.step(f"API {fleet.addresses['api']}/api/v1/models  (X-API-Key: {fleet.api_key})")
+        narrator.step(f"Feature Service {fleet.addresses['sandbox']}  (X-API-Key: {fleet.neighbours_key})")
         narrator.step("  ".join(f"{name} {url}/health" for name, url in fleet.addresses.items()))
         return await _follow(settings, database, api, narrator, progress, stop=stop)
 

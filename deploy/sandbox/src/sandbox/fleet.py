@@ -68,6 +68,8 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
     addresses: dict[str, str]
     """Base URL by process."""
     api_key: str
+    neighbours_key: str
+    """Of the simulated Feature Service, Position Manager and ws-gateway."""
     restarts: Callable[[], int]
     """How often a process ended by itself and was started again."""
     start: Callable[[str], Awaitable[None]]
@@ -136,6 +138,7 @@ async def running_fleet(
         yield Fleet(
             addresses={name: f"http://127.0.0.1:{ports[name]}" for name in processes},
             api_key=api_key,
+            neighbours_key=environment["FEATURE_SERVICE_API_KEY"],
             restarts=lambda: sum(supervisor.restarts(name) for name in processes),
             start=start,
             stop=supervisor.stop,
