@@ -41,8 +41,8 @@ def splits():
 
 @pytest.fixture(scope="module")
 def long_splits():
-    """Enough rows that a fit takes seconds on any machine."""
-    return parquet((60_000, 20_000, 10_000))
+    """Enough rows that a fit by one thread outlasts several heart beats, which store its progress."""
+    return parquet((150_000, 50_000, 10_000))
 
 
 @pytest.fixture
@@ -271,7 +271,7 @@ async def test_health_answers_while_a_long_fit_runs_and_a_cancel_ends_it(
     await moment.prepare()
     waits_s = []
     async with (
-        running_trainer(settings, TRAINER_PORT=str(port)) as process,
+        running_trainer(settings, TRAINER_PORT=str(port), MODEL_TRAINING_THREADS="1") as process,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=5) as http,
     ):
         await moment.until(State.RUNNING, lambda run: (run.progress or {}).get("stage") == "fit")
