@@ -66,6 +66,23 @@ async def test_everything_is_reached_by_keyboard(looking):
         await expect(operator.page.get_by_role("button", name="Pause momentum")).to_be_focused()
 
 
+async def test_a_key_pressed_while_a_dialog_closes_keeps_the_focus_where_it_led(looking):
+    """The browser reports the closing after the key: whoever hurries is not thrown back."""
+    async with looking() as operator:
+        await expect(operator.strategy("momentum")).to_be_visible()
+        await operator.page.keyboard.press("?")
+        await expect(operator.page.get_by_role("dialog", name="Keyboard")).to_be_visible()
+        await operator.page.evaluate(
+            """() => {
+                document.querySelector('dialog').close();
+                document.body.dispatchEvent(new KeyboardEvent('keydown', { key: '5', bubbles: true }));
+            }"""
+        )
+
+        await expect(operator.page.get_by_role("dialog", name="Keyboard")).to_have_count(0)
+        await expect(operator.section("versions")).to_be_focused()
+
+
 NOTHING = {
     "decisions": "Nothing was decided yet.",
     "positions": "No position is open.",

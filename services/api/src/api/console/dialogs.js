@@ -65,6 +65,8 @@ function opened(content, labelledBy, size = '') {
   const before = document.activeElement;
   dialog.addEventListener('close', () => {
     dialog.remove();
+    // The browser gives the focus back, and a key may have moved it on since: only one that is lost is looked for.
+    if (document.activeElement !== document.body) return;
     const back = before?.isConnected ? before : document.querySelector(`[data-keep="${CSS.escape(before?.dataset?.keep ?? '')}"]`);
     back?.focus({ preventScroll: true });
   });
