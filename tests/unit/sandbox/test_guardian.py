@@ -106,7 +106,8 @@ def test_stopping_a_directory_asks_whoever_started_the_others_and_nobody_else(tm
 
         stop_all(tmp_path, grace_s=5)
 
-        assert not runs(started_by_ours)
+        # Killed it loses its mark first, and is seen for a moment more.
+        assert soon(lambda: not runs(started_by_ours), limit_s=1)
         assert ours.wait(2) == 7
     assert runs(sleeper.pid)
 
