@@ -71,8 +71,11 @@ class Stage:
         self._store = ModelDirectory(home / "models")
 
     @contextmanager
-    def replica(self, *, module: str = "inference") -> Iterator[Service]:
-        """One worker, ready, by the entry point that is shipped, or `module` around it."""
+    def replica(self, *, module: str = "inference", prefetch: int | None = None) -> Iterator[Service]:
+        """One worker, ready, by the entry point that is shipped, or `module` around it.
+
+        It takes `prefetch` vectors ahead; None: as many as it does as shipped.
+        """
         port = free_port()
         environment = {
             **LIMITS,
@@ -83,6 +86,7 @@ class Stage:
             "TRADING_STRATEGIES": ",".join(map(_strategy_of, symbols(self.size))),
             "STRATEGIES_FILE": str(self._home / "strategies.toml"),
             "POSITION_MANAGER_PORT": str(self.manager_port),
+            **({} if prefetch is None else {"FEATURE_STREAM_PREFETCH": str(prefetch)}),
             **KEYS,
         }
         log = self._home / f"inference-{next(self._numbers)}.log"

@@ -2,8 +2,9 @@
 
 A round: the process under test stands still while a backlog is published, then goes on; how fast the
 backlog shrinks is its rate, and its processor time meanwhile, divided by the vectors, its cost. The echo does
-the same right before. Every vector carries 60 features; each of 100 symbols has a strategy and a model of its
-own, of 300 trees.
+the same right before. The worker takes as few vectors ahead as the echo: the queue then shows what is left of
+the backlog, and no two of a symbol are there at once, so that none is left out for a newer one. Every vector
+carries 60 features; each of 100 symbols has a strategy and a model of its own, of 300 trees.
 """
 
 import asyncio
@@ -70,7 +71,7 @@ async def one_worker(servers: Servers) -> AsyncIterator[Result]:
     """Goal 1, and what a vector costs in processor time."""
     paces: dict[str, list[Pace]] = {kind: [] for kind in (*KINDS, "echo")}
     async with stage(servers, size=SYMBOLS) as here:
-        with here.replica() as worker, here.echo() as (floor, _):
+        with here.replica(prefetch=echo.PREFETCH) as worker, here.echo() as (floor, _):
             await here.warm(worker)
             for _ in range(ROUNDS):
                 paces["echo"].append(await drained(here, echo.TAKES, [floor], BACKLOG))
@@ -104,7 +105,10 @@ async def watching(servers: Servers) -> AsyncIterator[Result]:
     shipped: list[Pace] = []
     bare: list[Pace] = []
     async with stage(servers, size=SYMBOLS) as here, stage(servers, size=SYMBOLS) as there:
-        with here.replica() as worker, there.replica(module=UNWATCHED) as blind:
+        with (
+            here.replica(prefetch=echo.PREFETCH) as worker,
+            there.replica(module=UNWATCHED, prefetch=echo.PREFETCH) as blind,
+        ):
             await here.warm(worker)
             await there.warm(blind)
             for _ in range(ROUNDS):
@@ -124,7 +128,7 @@ async def two_workers(servers: Servers) -> AsyncIterator[Result]:
     both: list[Pace] = []
     one: list[Pace] = []
     async with stage(servers, size=SYMBOLS) as here:
-        with here.replica() as first, here.replica() as second:
+        with here.replica(prefetch=echo.PREFETCH) as first, here.replica(prefetch=echo.PREFETCH) as second:
             await here.warm(first, second)
             for _ in range(ROUNDS):
                 one.append(await decided(here, [first], buys=0.0, standing=[second]))

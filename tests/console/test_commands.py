@@ -1,6 +1,7 @@
 """What an operator sets right from the console: letters, positions, trainings, versions."""
 
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -46,19 +47,30 @@ async def test_a_letter_whose_age_nobody_knows_is_not_sent_again(looking, fleet)
 async def test_a_position_is_closed_at_once(looking, fleet):
     async with looking() as operator:
         await operator.see("positions")
-        offered = operator.section("positions").get_by_role("button", name="Close", exact=False)
-        await expect(offered.first).to_be_visible(timeout=60_000)
-        symbol = (
-            await operator.section("positions").locator("tr[data-symbol]").first.get_attribute("data-symbol")
-        )
-        await operator.page.get_by_role("button", name=f"Close {symbol} now").click()
-        await operator.confirm("Close the position", reason="news at noon")
-
-        [exit_signal] = await fleet.until(
-            "SELECT asset FROM trading_signals WHERE metadata->>'rule_triggered' = 'operator'"
-        )
-    assert exit_signal["asset"] == symbol
+        for _ in range(5):
+            symbol = await _asked_to_close_a_position(operator)
+            with suppress(TimeoutError):
+                exits = await fleet.until(
+                    "SELECT asset FROM trading_signals WHERE metadata->>'rule_triggered' = 'operator'",
+                    patience_s=10,
+                )
+                break
+            # A rule was quicker, and the question says that there is nothing to close any more.
+            await operator.page.keyboard.press("Escape")
+        else:
+            pytest.fail("no position stood for long enough to be closed")
+    assert {each["asset"] for each in exits} == {symbol}
     assert await fleet.rows("SELECT 1 FROM operator_actions WHERE reason = 'news at noon' AND actor = 'anna'")
+
+
+async def _asked_to_close_a_position(operator):
+    offered = operator.section("positions").get_by_role("button", name="Close", exact=False)
+    await expect(offered.first).to_be_visible(timeout=60_000)
+    rows = operator.section("positions").locator("tr[data-symbol]")
+    symbol = await rows.first.get_attribute("data-symbol")
+    await operator.page.get_by_role("button", name=f"Close {symbol} now").click()
+    await operator.confirm("Close the position", reason="news at noon")
+    return symbol
 
 
 async def test_a_training_that_waits_is_called_off(looking, fleet):

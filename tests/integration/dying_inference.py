@@ -31,7 +31,13 @@ def dying_at(step: str) -> None:
         case "settling":
             signal_outbox.append_signal = die  # type: ignore[assignment,attr-defined]
         case "recorded":
-            bus._Settlement._acknowledge = die  # type: ignore[method-assign,assignment]
+            record = signal_outbox.SignalOutbox.publish
+
+            async def record_and_die(self: object, claim: object) -> None:
+                await record(self, claim)  # type: ignore[arg-type]
+                die()
+
+            signal_outbox.SignalOutbox.publish = record_and_die  # type: ignore[method-assign,assignment]
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from faststream.rabbit import RabbitQueue
 from pydantic import SecretStr
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from common import bus, topology, tracing
+from common import bus, settlement, topology, tracing
 from common.errors import TryAgain, Unroutable, Unusable
 from common.messages import FeatureVector
 from common.settings import BusSettings
@@ -61,8 +61,8 @@ async def test_a_stop_while_it_connects_leaves_nothing_running(amqp_url, after_s
 
 @pytest.fixture
 def quick_patience(monkeypatch):
-    monkeypatch.setattr(bus, "IN_PLACE_DELAYS_S", (0.01, 0.01))
-    monkeypatch.setattr(bus, "REQUEUE_DELAY_S", 0.01)
+    monkeypatch.setattr(settlement, "IN_PLACE_DELAYS_S", (0.01, 0.01))
+    monkeypatch.setattr(settlement, "REQUEUE_DELAY_S", 0.01)
 
 
 async def send(channel, body, **properties):
@@ -303,3 +303,25 @@ async def test_a_message_that_came_while_the_database_was_away_is_given_out_agai
         await asyncio.wait_for(done.wait(), 20)
 
     assert await ready_messages(channel, topology.DEAD_LETTERS.name) == 0
+
+
+async def test_a_call_that_nobody_waits_for_leaves_the_channel_to_the_signals(amqp_url):
+    broker = bus.create_broker(BusSettings(rabbitmq_url=SecretStr(amqp_url)), service="test")
+    await bus.connect(broker, topology.TRADING_SIGNALS)
+    queue = await broker.declare_queue(topology.TRADING_SIGNALS)
+
+    async def is_closed_by(call):
+        channel = await queue.channel.get_underlay_channel()
+        waiting = asyncio.create_task(call)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        await asyncio.sleep(0.2)
+        return channel.is_closed
+
+    try:
+        assert not await is_closed_by(bus.unbroken(queue.declare()))
+        assert await is_closed_by(queue.declare()), "the trap is gone: unbroken is not needed any more"
+    finally:
+        await broker.stop()

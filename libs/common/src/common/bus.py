@@ -1,12 +1,8 @@
-"""The broker connection of a process: how messages are decoded, settled, retried and published.
-
-A handler returns: its message is acknowledged. It raises: what happens is decided here, once, by the class
-of the error (the table in docs/architecture.md): nothing is lost, and nothing blocks its queue.
-"""
+"""The broker connection of a process: how messages are decoded, dead-lettered and published."""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -19,27 +15,22 @@ import stamina
 import structlog
 from aio_pika.abc import AbstractIncomingMessage, DeliveryMode
 from faststream import AckPolicy, BaseMiddleware
-from faststream.exceptions import IncorrectState
 from faststream.message import StreamMessage
 from faststream.rabbit import Channel, RabbitBroker, RabbitExchange, RabbitQueue
 from faststream.security import BaseSecurity
 
 from common import topology, tracing
 from common.core import letters
-from common.database import is_outage
-from common.errors import OutcomeUnknown, TryAgain, Unroutable, Unusable
+from common.errors import OutcomeUnknown, TryAgain, Unroutable
 from common.messages import Message
 from common.settings import BusSettings
+from common.settlement import BROKER_AWAY, Settlement
 from common.telemetry import Event
 
 log = structlog.get_logger(__name__)
 
 PREFETCH = 50
 """Messages in flight a process; more gains nothing and one at a time waits for a disk write each."""
-IN_PLACE_DELAYS_S = (0.1, 0.3, 1.0)
-"""Waits between attempts at one message before it is handed back (TryAgain) or dead-lettered (a bug)."""
-REQUEUE_DELAY_S = 1.0
-"""Pause before a message is handed back, so that a queue of them does not spin."""
 ANNOUNCE_TIMEOUT_S = 1.0
 """Longest that a hint may hold up whoever gives it."""
 PUBLISH_TIMEOUT_S = 5.0
@@ -47,7 +38,6 @@ PUBLISH_TIMEOUT_S = 5.0
 CONNECT_GRACE_S = 5.0
 """Longest that a stop waits for a connection that is being made."""
 
-_BROKER_AWAY = (aio_pika.exceptions.AMQPError, OSError, TimeoutError, RuntimeError, IncorrectState)
 _encoder = msgspec.json.Encoder()
 
 T = TypeVar("T")
@@ -66,10 +56,9 @@ def create_broker(settings: BusSettings, *, service: str) -> RabbitBroker:
 
     Subscribers get their message decoded by `decoding(...)` and settle nothing themselves.
     """
-    dead_letters = _DeadLetters(service)
 
-    def settlement(message: Any, /, *, context: Any) -> BaseMiddleware[Any, Any]:
-        return _Settlement(message, context=context, dead_letters=dead_letters)
+    def settling(message: Any, /, *, context: Any) -> BaseMiddleware[Any, Any]:
+        return _Settling(message, context=context, settlement=settlement)
 
     tls = settings.broker_tls()
     broker = RabbitBroker(
@@ -78,14 +67,19 @@ def create_broker(settings: BusSettings, *, service: str) -> RabbitBroker:
         app_id=service,
         default_channel=Channel(prefetch_count=PREFETCH, on_return_raises=True),
         ack_policy=AckPolicy.MANUAL,
-        middlewares=[settlement],
+        middlewares=[settling],
         apply_types=False,
         logger=None,
         reconnect_interval=1.0,
         timeout=5.0,
     )
-    dead_letters.broker = broker
+    settlement = settlement_of(broker, service=service)
     return broker
+
+
+def settlement_of(broker: RabbitBroker, *, service: str) -> Settlement:
+    """How messages that came by `broker` end; `service` names the process in their dead letters."""
+    return Settlement(_DeadLetters(broker, service).store)
 
 
 def decoding(message_type: type[T]) -> Callable[[StreamMessage[Any]], Awaitable[Delivery[T]]]:
@@ -98,16 +92,23 @@ def decoding(message_type: type[T]) -> Callable[[StreamMessage[Any]], Awaitable[
     return decode
 
 
-async def connect(broker: RabbitBroker, *queues: RabbitQueue) -> None:
-    """The broker is connected, `queues` exist, subscribers consume. Waits and tries again for ever."""
-    async for attempt in stamina.retry_context(on=_BROKER_AWAY, attempts=None, timeout=None, wait_max=10):
+async def connect(
+    broker: RabbitBroker, *queues: RabbitQueue, then: Callable[[], Awaitable[None]] | None = None
+) -> None:
+    """The broker is connected, `queues` exist, subscribers consume, and `then` was done.
+
+    Waits and tries all of it again for ever.
+    """
+    async for attempt in stamina.retry_context(on=BROKER_AWAY, attempts=None, timeout=None, wait_max=10):
         with attempt:
             try:
                 await _connect(broker)
                 for queue in (topology.DEAD_LETTERS, *queues):
                     await broker.declare_queue(queue)
                 await broker.start()
-            except _BROKER_AWAY as error:
+                if then is not None:
+                    await then()
+            except BROKER_AWAY as error:
                 log.warning(
                     Event.DEPENDENCY_UNAVAILABLE, dependency="broker", reason=str(error), attempt=attempt.num
                 )
@@ -176,10 +177,21 @@ async def announce(broker: RabbitBroker, exchange: RabbitExchange, message: Mess
     try:
         async with asyncio.timeout(ANNOUNCE_TIMEOUT_S):
             # Kept by FastStream; publishing to an exchange that is not there would close the channel.
-            await broker.declare_exchange(exchange)
+            await unbroken(broker.declare_exchange(exchange))
             await broker.publish(announcement, exchange=exchange, mandatory=False)
-    except _BROKER_AWAY as error:
+    except BROKER_AWAY as error:
         log.debug(Event.ANNOUNCEMENT_LOST, exchange=exchange.name, reason=repr(error))
+
+
+async def unbroken(call: Coroutine[object, object, T]) -> T:
+    """What `call` gives; it goes on where nobody waits for it any more.
+
+    TRAP: aiormq closes the channel of a call that is cancelled before its answer came, and with it whatever
+    is published there meanwhile.
+    """
+    task = asyncio.create_task(call)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to ask
+    return await asyncio.shield(task)
 
 
 class _Perishable(aio_pika.Message):
@@ -205,9 +217,8 @@ class _Perishable(aio_pika.Message):
 class _DeadLetters:
     """Where a message ends that could not be used: the original bytes and why."""
 
-    broker: RabbitBroker
-
-    def __init__(self, service: str) -> None:
+    def __init__(self, broker: RabbitBroker, service: str) -> None:
+        self._broker = broker
         self._service = service
 
     async def store(self, message: AbstractIncomingMessage, reason: str) -> None:
@@ -226,27 +237,20 @@ class _DeadLetters:
             message_id=message.message_id,
             delivery_mode=DeliveryMode.PERSISTENT,
         )
-        await _publish(self.broker, topology.DEAD_LETTERS.name, letter)
+        await _publish(self._broker, topology.DEAD_LETTERS.name, letter)
         log.warning(Event.MESSAGE_DEAD_LETTERED, reason=reason, queue=message.routing_key)
 
 
-class _Settlement(BaseMiddleware[Any, AbstractIncomingMessage]):
-    """Acknowledges, retries, hands back or dead-letters one message."""
+class _Settling(BaseMiddleware[Any, AbstractIncomingMessage]):
+    """What becomes of one message that FastStream hands to a subscriber."""
 
-    def __init__(self, message: AbstractIncomingMessage, *, context: Any, dead_letters: _DeadLetters) -> None:
+    def __init__(self, message: AbstractIncomingMessage, *, context: Any, settlement: Settlement) -> None:
         super().__init__(message, context=context)
-        self._dead_letters = dead_letters
+        self._settlement = settlement
 
     async def consume_scope(self, call_next: Call, msg: StreamMessage[Any]) -> None:
         with tracing.bound(tracing.accepted(msg.headers.get(tracing.HEADER))):
-            try:
-                await _attempt(call_next, msg)
-            except TryAgain as error:
-                await self._hand_back(error)
-            except Exception as error:  # noqa: BLE001 - the outermost shell: whatever is left is dead-lettered
-                await (self._hand_back(error) if is_outage(error) else self._bury(error))
-            else:
-                await self._acknowledge()
+            await self._settlement.settle(self.msg, lambda: call_next(msg))
 
     async def after_processed(
         self,
@@ -256,30 +260,9 @@ class _Settlement(BaseMiddleware[Any, AbstractIncomingMessage]):
     ) -> bool:
         # Only what never reached the handler arrives here unsettled: a body that cannot be decoded.
         if isinstance(exc_val, Exception) and not self.msg.processed:
-            await self._bury(exc_val)
+            await self._settlement.bury(self.msg, exc_val)
             return True
         return False
-
-    async def _bury(self, error: Exception) -> None:
-        try:
-            await self._dead_letters.store(self.msg, _reason(error))
-        except TryAgain as unreachable:
-            await self._hand_back(unreachable)
-        else:
-            await self._acknowledge()
-
-    async def _acknowledge(self) -> None:
-        try:
-            await self.msg.ack()
-        except _BROKER_AWAY as error:
-            # The connection went first: the message is given out again, and its ids stop a second effect.
-            log.warning(Event.MESSAGE_REQUEUED, reason=_reason(error), queue=self.msg.routing_key)
-
-    async def _hand_back(self, error: Exception) -> None:
-        log.warning(Event.MESSAGE_REQUEUED, reason=_reason(error), queue=self.msg.routing_key)
-        await asyncio.sleep(REQUEUE_DELAY_S)
-        if not self.msg.channel.is_closed:  # a closed channel has already given it back
-            await self.msg.nack(requeue=True)
 
 
 # Cancelled while it connects, aio_pika begins anew, for ever, and nobody holds what could be closed: so the
@@ -289,24 +272,10 @@ async def _connect(broker: RabbitBroker) -> None:
     try:
         await asyncio.shield(connecting)
     except asyncio.CancelledError:
-        with suppress(*_BROKER_AWAY):
+        with suppress(*BROKER_AWAY):
             async with asyncio.timeout(CONNECT_GRACE_S):
                 await connecting
         raise
-
-
-async def _attempt(call_next: Call, msg: StreamMessage[Any]) -> None:
-    for attempt, delay_s in enumerate(IN_PLACE_DELAYS_S, start=1):
-        try:
-            await call_next(msg)
-        except (Unusable, msgspec.ValidationError):
-            raise
-        except Exception as error:  # noqa: BLE001 - any failure deserves the same bounded patience
-            log.warning(Event.MESSAGE_RETRIED, reason=_reason(error), attempt=attempt, delay_s=delay_s)
-            await asyncio.sleep(delay_s)
-        else:
-            return
-    await call_next(msg)
 
 
 async def _publish(broker: RabbitBroker, queue: str, message: aio_pika.Message) -> None:
@@ -320,10 +289,5 @@ async def _publish(broker: RabbitBroker, queue: str, message: aio_pika.Message) 
         ) from error
     except TimeoutError as error:
         raise OutcomeUnknown(f"no confirm for {message.message_id} within {PUBLISH_TIMEOUT_S} s") from error
-    except _BROKER_AWAY as error:
+    except BROKER_AWAY as error:
         raise TryAgain(f"broker not reachable: {error!r}") from error
-
-
-def _reason(error: BaseException) -> str:
-    cause = getattr(error, "original_error", error)
-    return f"{type(cause).__name__}: {cause}"

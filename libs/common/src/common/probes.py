@@ -8,8 +8,8 @@ service needs once is there.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Literal, cast
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol, cast
 
 import msgspec
 import prometheus_client
@@ -22,6 +22,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from common import bus
 from common.tables import SCHEMA_HEAD, schema_version
 
 PROBE_TIMEOUT_S = 2.0
@@ -141,7 +142,24 @@ def database_check(engine: AsyncEngine) -> Check:
     return check
 
 
-def queue_check(broker: RabbitBroker) -> Check:
+class Consumer(Protocol):
+    """Consumes one queue beside the broker's subscribers."""
+
+    @property
+    def queue(self) -> RabbitQueue:
+        """What it consumes."""
+
+    async def start(self) -> None:
+        """It consumes; raises what the drivers raise, and may then be called again."""
+
+    async def stop(self) -> None:
+        """It consumes no more, and has finished what it began."""
+
+    async def is_consuming(self) -> bool:
+        """Whether the broker still gives this process messages."""
+
+
+def queue_check(broker: RabbitBroker, consumers: Sequence[Consumer] = ()) -> Check:
     """The broker answers, and sees this process consume every queue that it subscribed to."""
 
     async def check() -> str | None:
@@ -149,6 +167,11 @@ def queue_check(broker: RabbitBroker) -> Check:
             return problem
         for subscriber in broker.subscribers:
             if problem := await _consumer_problem(broker, cast(RabbitSubscriber, subscriber)):
+                return problem
+        for consumer in consumers:
+            if not await consumer.is_consuming():
+                return _not_consuming(consumer.queue)
+            if problem := await _unconsumed(await broker.declare_queue(consumer.queue)):
                 return problem
         return None
 
@@ -174,12 +197,16 @@ async def _consumer_problem(broker: RabbitBroker, subscriber: RabbitSubscriber) 
     queue = await broker.declare_queue(subscriber.queue)
     channel: Any = await queue.channel.get_underlay_channel()
     if subscriber._consumer_tag not in channel.consumers:
-        return f"this process does not consume {subscriber.queue.name}"
+        return _not_consuming(subscriber.queue)
     return await _unconsumed(queue)
 
 
+def _not_consuming(queue: RabbitQueue) -> str:
+    return f"this process does not consume {queue.name}"
+
+
 async def _unconsumed(queue: RobustQueue) -> str | None:
-    declared = await queue.declare()
+    declared = await bus.unbroken(queue.declare())
     return None if declared.consumer_count else f"nobody consumes {queue.name}"
 
 

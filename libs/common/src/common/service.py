@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from common import bus, secret_settings
 from common.background import BackgroundTasks
-from common.probes import Check, Probes, database_check, queue_check
+from common.probes import Check, Consumer, Probes, database_check, queue_check
 from common.settings import EXIT_BAD_CONFIGURATION, ProcessSettings, load
 from common.telemetry import Event, configure_logging
 from common.watchdog import Watchdog
@@ -46,6 +46,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     broker: RabbitBroker
     queues: Sequence[RabbitQueue] = ()
     """Exist before anything is consumed or published."""
+    consumers: Sequence[Consumer] = ()
+    """Consume beside the broker's subscribers, once there are queues; they stop before anything else does."""
     work: Sequence[Callable[[], Coroutine[object, object, None]]] = ()
     """Runs beside the messages until the service stops."""
     closing: Sequence[Callable[[], Awaitable[object]]] = ()
@@ -59,8 +61,12 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
 def create_asgi(service: Service) -> ASGIApp:
     """The service as an ASGI application: its probes over HTTP, its life from lifespan start to end."""
 
+    async def start_consumers() -> None:
+        for consumer in service.consumers:
+            await consumer.start()
+
     async def consume() -> None:
-        await bus.connect(service.broker, *service.queues)
+        await bus.connect(service.broker, *service.queues, then=start_consumers)
         log.info(Event.SERVICE_READY)
 
     @asynccontextmanager
@@ -70,6 +76,8 @@ def create_asgi(service: Service) -> ASGIApp:
             for work in (consume, *service.work):
                 tasks.start(work())
             yield
+            for consumer in service.consumers:
+                await consumer.stop()
         await service.broker.stop()
         for close in service.closing:
             await close()
@@ -79,7 +87,7 @@ def create_asgi(service: Service) -> ASGIApp:
     probes = Probes(
         service.name,
         database=database_check(service.engine),
-        queue=queue_check(service.broker),
+        queue=queue_check(service.broker, service.consumers),
         needs=service.needs,
         concerns=service.concerns,
     )

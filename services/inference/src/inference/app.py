@@ -5,7 +5,7 @@ import socket
 
 import msgspec
 from faststream.asgi.types import ASGIApp
-from faststream.rabbit import RabbitBroker, RabbitQueue
+from faststream.rabbit import RabbitBroker
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from common import bus, topology
@@ -32,9 +32,11 @@ from inference.proposals import Proposals
 from inference.replicas import HEART_BEAT_S, Replica
 from inference.settings import Settings
 from inference.take_profit import TakeProfits
+from inference.vector_feed import VectorFeed
 from inference.watch import Watch, Work
 from inference.worker import Worker
 
+NAME = "inference"
 RELAY_INTERVAL_S = 1.0
 """How often intents of silent owners are looked for, and peers told which streams are alive."""
 REGISTRY_INTERVAL_S = 10.0
@@ -43,9 +45,9 @@ REGISTRY_INTERVAL_S = 10.0
 
 def create_app(settings: Settings) -> ASGIApp:
     """A worker that consumes the stream, or polls where the settings say so."""
-    engine = create_engine(settings, application="inference")
-    broker = bus.create_broker(settings, service="inference")
-    replica = f"inference@{socket.gethostname()}:{os.getpid()}"
+    engine = create_engine(settings, application=NAME)
+    broker = bus.create_broker(settings, service=NAME)
+    replica = f"{NAME}@{socket.gethostname()}:{os.getpid()}"
     outbox = SignalOutbox(engine, broker, owner=replica, state_initial=settings.trading_state_initial)
     manager, gateway = PositionManager(settings), WsGateway(settings)
     positions = CachedPositions(manager, settings)
@@ -77,10 +79,15 @@ def create_app(settings: Settings) -> ASGIApp:
     sources = _sources(settings, broker, worker, live, chosen)
     return create_asgi(
         Service(
-            name="inference",
+            name=NAME,
             engine=engine,
             broker=broker,
-            queues=[topology.TRADING_SIGNALS, topology.POSITION_UPDATED, *sources.consumed],
+            queues=[
+                topology.TRADING_SIGNALS,
+                topology.POSITION_UPDATED,
+                *(consumer.queue for consumer in sources.consumers),
+            ],
+            consumers=sources.consumers,
             work=[
                 lambda: every(RELAY_INTERVAL_S, lambda: outbox.relay("entry")),
                 lambda: every(RELAY_INTERVAL_S, lambda: live.tell(broker)),
@@ -105,7 +112,7 @@ def create_app(settings: Settings) -> ASGIApp:
 
 
 class _Sources(msgspec.Struct, frozen=True, kw_only=True):
-    consumed: list[RabbitQueue]
+    consumers: list[VectorFeed]
     work: list[Work]
     closing: list[Work]
     concerns: dict[str, Check]
@@ -119,14 +126,15 @@ def _sources(
     chosen: ConfiguredAssets | SelectedAssets,
 ) -> _Sources:
     features, take = FeatureService(settings), handlers.taking(worker, live)
-    consumed: list[RabbitQueue] = []
+    consumers: list[VectorFeed] = []
     concerns: dict[str, Check] = {}
     work: list[Work] = []
     if settings.feature_service_use_queue:
-        handlers.subscribe(broker, worker, live)
+        settlement = bus.settlement_of(broker, service=NAME)
+        prefetch = settings.feature_stream_prefetch
+        consumers.append(VectorFeed(broker, worker, live, settlement, prefetch=prefetch))
         silent = SilentStreams(live, chosen.symbols)
         rest = RestVectors(features, take, silent.symbols)
-        consumed.append(topology.FEATURES_LIVE)
         concerns["streams"] = silent.problem
     else:
         rest = RestVectors(features, take, lambda: polled_symbols(live, chosen.symbols))
@@ -135,7 +143,7 @@ def _sources(
         work.append(lambda: every(assets.REFRESH_INTERVAL_S, refresh))
         concerns["assets"] = chosen.problem
     return _Sources(
-        consumed=consumed,
+        consumers=consumers,
         work=[*work, rest.run],
         closing=[features.aclose],
         concerns={**concerns, "feature_service": rest.problem},

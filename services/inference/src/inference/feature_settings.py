@@ -37,6 +37,9 @@ class FeatureSettings(SettingsGroup):
 
     feature_stream_silence_seconds: Annotated[float, Field(ge=2, allow_inf_nan=False)] = 5.0
     """A symbol that the queue brings nobody fresh vectors of for so long is polled over REST, in seconds."""
+    feature_stream_prefetch: Annotated[int, Field(ge=1, le=65_535)] = 2_000
+    """Vectors that a replica takes ahead at most. A symbol's newest is found only among those that it took:
+    where it cannot follow, this has to exceed its symbols."""
     feature_service_feature_cache_ttl_seconds: Positive = 30.0
     """The newest vector of a symbol is remembered for so long after it came, in seconds."""
     feature_name_mapping: Annotated[CommaSeparated, AfterValidator(_features_of)] = ()

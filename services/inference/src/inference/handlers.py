@@ -1,11 +1,11 @@
-"""What comes in: vectors from the queue features.live or polled over REST, and hints."""
+"""What comes in beside the queue of vectors: those polled over REST, and hints."""
 
 from collections.abc import Awaitable, Callable
 
 import structlog
 from faststream.rabbit import RabbitBroker
 
-from common import topology, tracing
+from common import topology
 from common.bus import Delivery, decoding
 from common.database import DATABASE_ERRORS
 from common.errors import first_line
@@ -17,17 +17,6 @@ from inference.models import ServedModels
 from inference.worker import Worker
 
 log = structlog.get_logger(__name__)
-
-
-def subscribe(broker: RabbitBroker, worker: Worker, live: LiveVectors) -> None:
-    """From the broker's start on, every live vector goes to `worker`."""
-
-    @broker.subscriber(topology.FEATURES_LIVE, decoder=decoding(FeatureVector))
-    async def on_features(delivery: Delivery[FeatureVector]) -> None:
-        vector = delivery.body
-        live.note(vector)
-        with tracing.bound(tracing.accepted(vector.trace_id or tracing.current())):
-            await worker.on_vector(vector, redelivered=delivery.redelivered)
 
 
 def subscribe_to_hints(

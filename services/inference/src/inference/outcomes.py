@@ -114,6 +114,13 @@ class Outcomes:
                 feature_timestamp=vector.timestamp.isoformat(),
             )
 
+    def note_left_out(self, strategies: Iterable[str], symbol: str, now: datetime) -> None:
+        """Each strategy skipped a vector for a newer one that waits: counted, and no outcome of its own."""
+        minute = now.replace(second=0, microsecond=0)
+        for strategy_id in strategies:
+            SKIPS.labels(strategy_id, Reason.VECTOR_SUPERSEDED).inc()
+            self._counts[minute, strategy_id, symbol, Reason.VECTOR_SUPERSEDED] += 1
+
     def note_signal(self, strategy_id: str, vector: FeatureVector, claim: Claim, now: datetime) -> None:
         """The strategy's signal is its latest outcome; its next skip is logged whatever the reason."""
         self._last[strategy_id, vector.symbol] = None

@@ -107,12 +107,7 @@ class Worker:
             return
         VECTORS.inc()
         # Before the lock: of several waiting vectors only the newest is still worth a decision.
-        self._streams[symbol] = observe(
-            self._streams.get(symbol),
-            vector.timestamp,
-            vector.features,
-            believed_until=arrived_at + timedelta(seconds=self._policies.limits.future_tolerance_s),
-        )
+        self._observe(vector, arrived_at)
         if not isinstance(snapshot := self._screened(vector), Skip):
             for hear in self._listeners.priced:
                 hear(vector, snapshot)
@@ -124,6 +119,25 @@ class Worker:
                         await self._decide_for(strategy_id, vector, seen, arrived_at, redelivered=redelivered)
                     except Exception as error:  # noqa: BLE001 - one strategy's failure is not the others'
                         self._note_failure(strategy_id, vector, error)
+
+    def leave_out(self, vector: FeatureVector) -> None:
+        """A newer vector came before the turn of this one: for every strategy it counts as superseded.
+
+        The stream remembers it all the same: that the market moved may show in this one alone.
+        """
+        symbol, now = vector.symbol, _utcnow()
+        if strategies := self._policies.strategies_of(symbol) if self._is_traded(symbol) else ():
+            VECTORS.inc()
+            self._observe(vector, now)
+            self._outcomes.note_left_out(strategies, symbol, now)
+
+    def _observe(self, vector: FeatureVector, now: datetime) -> None:
+        self._streams[vector.symbol] = observe(
+            self._streams.get(vector.symbol),
+            vector.timestamp,
+            vector.features,
+            believed_until=now + timedelta(seconds=self._policies.limits.future_tolerance_s),
+        )
 
     def _is_traded(self, symbol: str) -> bool:
         traded = self._traded()
