@@ -97,9 +97,11 @@ class Replica:
         take = handlers.taking(self.worker, self.live)
         self.rest = RestVectors(self._features, take, self.streams.symbols, interval_s=INTERVAL_S)
         handlers.subscribe_to_peers(self.broker, self.live)
-        settlement = bus.settlement_of(self.broker, service="test")
+        dead_letter = bus.dead_letters(self.broker, service="test")
         self.feed = (
-            VectorFeed(self.broker, self.worker, self.live, settlement, prefetch=2_000) if has_queue else None
+            VectorFeed(self.broker, self.worker, self.live, dead_letter, prefetch=2_000)
+            if has_queue
+            else None
         )
 
     @asynccontextmanager
@@ -222,7 +224,7 @@ async def test_a_backlog_of_old_vectors_is_drained_fast_and_nothing_of_it_is_act
 
     old = [vector("BTCUSDT", 100.0 + n / 100, age_s=1_500 - n / 2) for n in range(2_000)]
     assert max(each.timestamp for each in old) < datetime.now(UTC) - timedelta(seconds=400)
-    feed = VectorFeed(broker, Counting(), live, bus.settlement_of(broker, service="test"), prefetch=2_000)
+    feed = VectorFeed(broker, Counting(), live, bus.dead_letters(broker, service="test"), prefetch=2_000)
     await put_on_the_queue(amqp_url, old)
     begun = time.monotonic()
     await bus.connect(broker, topology.FEATURES_LIVE, topology.TRADING_SIGNALS, then=feed.start)

@@ -24,7 +24,7 @@ from common.core import letters
 from common.errors import OutcomeUnknown, TryAgain, Unroutable
 from common.messages import Message
 from common.settings import BusSettings
-from common.settlement import BROKER_AWAY, Settlement
+from common.settlement import BROKER_AWAY, DeadLetter, Settlement
 from common.telemetry import Event
 
 log = structlog.get_logger(__name__)
@@ -73,13 +73,13 @@ def create_broker(settings: BusSettings, *, service: str) -> RabbitBroker:
         reconnect_interval=1.0,
         timeout=5.0,
     )
-    settlement = settlement_of(broker, service=service)
+    settlement = Settlement(dead_letters(broker, service=service))
     return broker
 
 
-def settlement_of(broker: RabbitBroker, *, service: str) -> Settlement:
-    """How messages that came by `broker` end; `service` names the process in their dead letters."""
-    return Settlement(_DeadLetters(broker, service).store)
+def dead_letters(broker: RabbitBroker, *, service: str) -> DeadLetter:
+    """Keeps messages that came by `broker` and cannot be used; `service` names the process in them."""
+    return _DeadLetters(broker, service).store
 
 
 def decoding(message_type: type[T]) -> Callable[[StreamMessage[Any]], Awaitable[Delivery[T]]]:

@@ -7,6 +7,7 @@ class of the error (the table in docs/architecture.md): nothing is lost, and not
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Protocol
 
 import aio_pika
 import msgspec
@@ -28,13 +29,37 @@ BROKER_AWAY = (aio_pika.exceptions.AMQPError, OSError, TimeoutError, RuntimeErro
 """What the drivers raise where there is no connection, or none any more."""
 
 Act = Callable[[], Awaitable[object]]
+DeadLetter = Callable[[AbstractIncomingMessage, str], Awaitable[None]]
+
+
+class Answers(Protocol):
+    """How the broker is told what became of a message; raises one of BROKER_AWAY where it cannot be."""
+
+    async def acknowledge(self, message: AbstractIncomingMessage) -> None:
+        """The broker forgets the message, now or soon."""
+
+    async def hand_back(self, message: AbstractIncomingMessage) -> None:
+        """The broker gives the message out again."""
+
+
+class AtOnce:
+    """Each message is answered by itself, at once."""
+
+    async def acknowledge(self, message: AbstractIncomingMessage) -> None:
+        """The broker forgets the message."""
+        await message.ack()
+
+    async def hand_back(self, message: AbstractIncomingMessage) -> None:
+        """The broker gives the message out again."""
+        await message.nack(requeue=True)
 
 
 class Settlement:
     """Ends messages; `dead_letter` keeps one that cannot be used, with the reason, or raises TryAgain."""
 
-    def __init__(self, dead_letter: Callable[[AbstractIncomingMessage, str], Awaitable[None]]) -> None:
+    def __init__(self, dead_letter: DeadLetter, answers: Answers | None = None) -> None:
         self._dead_letter = dead_letter
+        self._answers = answers or AtOnce()
 
     async def settle(self, message: AbstractIncomingMessage, act: Act) -> None:
         """`act` was done, in place again where it failed, and the message ended as its last attempt did."""
@@ -59,7 +84,7 @@ class Settlement:
     async def acknowledge(self, message: AbstractIncomingMessage) -> None:
         """The broker forgets the message; or gives it out again, where the connection is gone."""
         try:
-            await message.ack()
+            await self._answers.acknowledge(message)
         except BROKER_AWAY as error:
             # Its ids stop a second effect.
             log.warning(Event.MESSAGE_REQUEUED, reason=_reason(error), queue=message.routing_key)
@@ -68,7 +93,7 @@ class Settlement:
         log.warning(Event.MESSAGE_REQUEUED, reason=_reason(error), queue=message.routing_key)
         await asyncio.sleep(REQUEUE_DELAY_S)
         with suppress(*BROKER_AWAY):  # a closed channel has already given it back
-            await message.nack(requeue=True)
+            await self._answers.hand_back(message)
 
 
 async def _attempt(act: Act) -> None:

@@ -130,9 +130,9 @@ def _sources(
     concerns: dict[str, Check] = {}
     work: list[Work] = []
     if settings.feature_service_use_queue:
-        settlement = bus.settlement_of(broker, service=NAME)
+        dead_letter = bus.dead_letters(broker, service=NAME)
         prefetch = settings.feature_stream_prefetch
-        consumers.append(VectorFeed(broker, worker, live, settlement, prefetch=prefetch))
+        consumers.append(VectorFeed(broker, worker, live, dead_letter, prefetch=prefetch))
         silent = SilentStreams(live, chosen.symbols)
         rest = RestVectors(features, take, silent.symbols)
         concerns["streams"] = silent.problem
