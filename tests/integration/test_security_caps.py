@@ -18,7 +18,7 @@ class BuysEverything:
     """A model that answers every vector with the same wish."""
 
     def of(self, strategy_id, vector, snapshot, **_):
-        return Proposed(proposal=proposal("buy", requested="1e12"), prediction=None)
+        return Proposed(proposal=proposal("buy", requested="1e12"))
 
     def note_used(self, slot):
         """It keeps no slots."""

@@ -4,11 +4,11 @@ import random
 from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
-from uuid import UUID
 
 import msgspec
 
 from common.core.calibration import calibrate
+from common.core.ids import entry_signal_id
 from common.messages import FeatureVector, MarketSnapshot
 from inference.core import model, warmup
 from inference.core.alignment import AS_NAMED, Alignment, align, by_model_names
@@ -44,8 +44,10 @@ class Proposed(msgspec.Struct, frozen=True, kw_only=True):
     """A proposal and where it came from."""
 
     proposal: Proposal
-    prediction: Prediction | None
+    prediction: Prediction | None = None
     """None: the warm-up's."""
+    slot: datetime | None = None
+    """Of a warm-up's: the time slot that it would use up."""
 
 
 class Proposals:
@@ -71,8 +73,7 @@ class Proposals:
         vector: FeatureVector,
         snapshot: MarketSnapshot,
         *,
-        signal_id: UUID,
-        slot: datetime,
+        now: datetime,
         policy: Policy,
     ) -> Proposed | Skip:
         """Side, amount and confidence, or why there are none; reads nothing."""
@@ -83,8 +84,7 @@ class Proposals:
             return self._of_model(strategy_id, serving.loaded, vector, snapshot, policy)
         if not serving.warms_up:
             return Skip(Reason.MODEL_UNAVAILABLE, {"problem": serving.problem})
-        proposal = self._of_warm_up(vector, signal_id, slot, policy.warm_up)
-        return proposal if isinstance(proposal, Skip) else Proposed(proposal=proposal, prediction=None)
+        return self._of_warm_up(strategy_id, vector, now, policy.warm_up)
 
     def note_used(self, slot: datetime) -> None:
         """The fleet has used the time slot: no further vector of it is proposed on."""
@@ -118,13 +118,17 @@ class Proposals:
         return proposal if isinstance(proposal, Skip) else Proposed(proposal=proposal, prediction=prediction)
 
     def _of_warm_up(
-        self, vector: FeatureVector, signal_id: UUID, slot: datetime, warm_up: WarmUp
-    ) -> Proposal | Skip:
+        self, strategy_id: str, vector: FeatureVector, now: datetime, warm_up: WarmUp
+    ) -> Proposed | Skip:
         if not warm_up.enabled:
             return Skip(Reason.WARMUP_DISABLED, {})
+        slot = warmup.slot_of(now, warm_up.signals_per_minute)
         if slot == self._slot_used:
             return Skip(Reason.WARMUP_SLOT_TAKEN, {"slot": slot.isoformat()})
-        return warmup.propose(vector.features, warm_up, random.Random(signal_id.int))
+        # By the signal's id: every replica throws the same dice for a vector.
+        signal_id = entry_signal_id(strategy_id, vector.symbol, vector.timestamp)
+        proposal = warmup.propose(vector.features, warm_up, random.Random(signal_id.int))
+        return proposal if isinstance(proposal, Skip) else Proposed(proposal=proposal, slot=slot)
 
 
 def _asked_for(loaded: LoadedModel) -> tuple[str, ...]:

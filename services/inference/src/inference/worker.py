@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
-from uuid import UUID
 
 import msgspec
 import structlog
@@ -22,7 +21,6 @@ from inference.core.reasons import Reason, Skip
 from inference.core.screening import screen
 from inference.core.snapshot import KnownPrice
 from inference.core.stream import Stream, observe
-from inference.core.warmup import slot_of
 from inference.emission import Key
 from inference.events import Event
 from inference.outcomes import SIGNALS, VECTORS, Outcomes
@@ -30,6 +28,9 @@ from inference.policy import Policies, Policy
 from inference.proposals import Proposals, Proposed
 
 log = structlog.get_logger(__name__)
+
+SCREENED_FOR = timedelta(milliseconds=10)
+"""What screening found holds for so long, unless a newer vector came."""
 
 
 class TakeProfit(Protocol):
@@ -111,8 +112,10 @@ class Worker:
         if not isinstance(snapshot := self._screened(vector), Skip):
             for hear in self._listeners.priced:
                 hear(vector, snapshot)
+        stream = self._streams[symbol]
         async with self._locks[symbol]:
-            seen = await self._seen(vector)
+            stands = self._streams[symbol] is stream and _utcnow() - arrived_at < SCREENED_FOR
+            seen = await self._seen(vector, snapshot if stands else self._screened(vector))
             for strategy_id in strategies:
                 with tracing.bound(tracing.current(), strategy_id=strategy_id, symbol=symbol):
                     try:
@@ -143,8 +146,7 @@ class Worker:
         traded = self._traded()
         return traded is None or symbol in traded
 
-    async def _seen(self, vector: FeatureVector) -> MarketSnapshot | Skip:
-        snapshot = self._screened(vector)
+    async def _seen(self, vector: FeatureVector, snapshot: MarketSnapshot | Skip) -> MarketSnapshot | Skip:
         if isinstance(snapshot, Skip):
             return snapshot
         for hear in self._listeners.screened:
@@ -160,25 +162,21 @@ class Worker:
         *,
         redelivered: bool,
     ) -> None:
-        signal_id = entry_signal_id(strategy_id, vector.symbol, vector.timestamp)
-        if redelivered and await self._resumed(strategy_id, vector, signal_id):
+        if redelivered and await self._resumed(strategy_id, vector):
             return
         if isinstance(seen, Skip):
             self._note_skip(strategy_id, vector, seen)
             return
         policy = self._policies.of(strategy_id, vector.symbol)
-        slot = slot_of(_utcnow(), policy.warm_up.signals_per_minute)
-        proposed = self._proposals.of(
-            strategy_id, vector, seen, signal_id=signal_id, slot=slot, policy=policy
-        )
+        proposed = self._proposals.of(strategy_id, vector, seen, now=_utcnow(), policy=policy)
         if isinstance(proposed, Skip):
             self._note_skip(strategy_id, vector, proposed)
             return
         key = Key(
             strategy_id=strategy_id,
             symbol=vector.symbol,
-            signal_id=signal_id,
-            warmup_slot=slot if proposed.prediction is None else None,
+            signal_id=entry_signal_id(strategy_id, vector.symbol, vector.timestamp),
+            warmup_slot=proposed.slot,
         )
         claim = await self._admitted(key, vector, seen, proposed, policy)
         if isinstance(claim, Skip):
@@ -208,7 +206,8 @@ class Worker:
             for hear in self._listeners.published:
                 hear(published)
 
-    async def _resumed(self, strategy_id: str, vector: FeatureVector, signal_id: UUID) -> bool:
+    async def _resumed(self, strategy_id: str, vector: FeatureVector) -> bool:
+        signal_id = entry_signal_id(strategy_id, vector.symbol, vector.timestamp)
         try:
             unfinished = await self._outbox.resume(signal_id)
         except DATABASE_ERRORS as error:
