@@ -8,6 +8,7 @@ from uuid import uuid4
 import msgspec
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import event as sqlalchemy_event
 from tests.integration.platform_rows import Platform
 from tests.integration.registered_models import Registry
 
@@ -303,6 +304,35 @@ async def test_sums_that_cannot_be_stored_wait_for_the_next_flush(models, regist
     assert quality.pending == {}
     rows = await platform.rows("SELECT value FROM live_sums WHERE name = 'scored'")
     assert [row["value"] for row in rows] == [1.0]
+
+
+async def test_a_thousand_versions_share_their_transactions(models, registry, engine, database_url):
+    version = await registry.train(label_threshold=0.001)
+    await registry.activate(version)
+    await models.refresh()
+    model = models.of("momentum").loaded.model
+    quality = LiveQuality(engine)
+    others = [msgspec.structs.replace(model, version=f"unregistered-{n}") for n in range(120)]
+    quality.observe(vector(0), 100.0)
+    for each in (model, *others):
+        quality.noted(each, vector(0), (0.2, 0.3, 0.5))
+    quality.observe(vector(2), 101.0)
+    platform, begun = Platform(database_url), 0
+
+    def count(*_):
+        nonlocal begun
+        begun += 1
+
+    sqlalchemy_event.listen(engine.sync_engine, "begin", count)
+    await quality.flush()
+
+    assert begun == 3
+    assert quality.pending == {}
+    rows = await platform.rows("SELECT version, value FROM live_sums WHERE name = 'scored'")
+    assert {row["version"]: row["value"] for row in rows} == {each.version: 1.0 for each in (model, *others)}
+    async with engine.connect() as connection:
+        metrics = await metrics_of(connection, version, dataset_split="live")
+    assert {each.metric_name for each in metrics} == {"coverage", "accuracy", "log_loss", "brier"}
 
 
 async def test_a_regressions_live_figures_have_their_own_names(models, registry, engine):

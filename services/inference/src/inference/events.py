@@ -62,7 +62,7 @@ class Event(Named):
     )
     LIVE_QUALITY_KEPT = (
         "live quality kept",
-        "Scored predictions of a version could not be stored; they are added to the next flush.",
+        "Scored predictions of `versions` versions could not be stored; they are added to the next flush.",
     )
     WARM_UP_MODE = "warm-up mode", "The registry has no active version for a strategy: it warms up."
     MARKET_DATA_AGEING = (
