@@ -90,10 +90,10 @@ class ServedModels:
     async def refresh(self) -> None:
         """Every strategy serves what the registry says, or its problem says why not."""
         async with self._lock:
+            async with self._engine.connect() as connection:
+                active = await model_registry.active_of(connection, self.strategies)
             for strategy_id in self.strategies:
-                async with self._engine.connect() as connection:
-                    active = await model_registry.active_for(connection, strategy_id)
-                await self._follow(strategy_id, active)
+                await self._follow(strategy_id, active.get(strategy_id))
 
     async def unread(self) -> str | None:
         """What has to be known of every strategy before any vector is taken; None once it is."""

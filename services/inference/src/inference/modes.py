@@ -54,14 +54,24 @@ class Modes:
         self._max_hours = max_hours
         self._engine = engine
         self._state_initial = state_initial
+        self._settled: dict[str, int | None] = {}
+        """Epoch at which a strategy was seen to be in no warm-up: nothing to look at while it stands."""
 
     async def look(self) -> None:
         """Every change of mode is stored and logged once; a strategy that warms up too long is reduced."""
+        async with self._engine.connect() as connection:
+            active = await model_registry.active_of(connection, self._max_hours)
+        epochs = {strategy_id: each.epoch for strategy_id, each in active.items()}
         for strategy_id, max_hours in self._max_hours.items():
+            epoch = epochs.get(strategy_id)
+            if epoch is not None and self._settled.get(strategy_id) == epoch:
+                continue
             async with self._engine.begin() as connection:
                 await connection.execute(_PATIENT)
                 period, changes = await _follow(connection, strategy_id)
                 limited = await _limit(connection, strategy_id, period, max_hours, self._state_initial)
+            if period.mode != "warm_up":
+                self._settled[strategy_id] = epoch
             for change in changes:
                 _log_change(strategy_id, change)
             if limited:

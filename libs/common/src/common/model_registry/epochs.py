@@ -5,13 +5,13 @@ same transaction. An activation is a compare-and-set on the epoch: of several at
 get Conflict.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 from sqlalchemy import func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.errors import Conflict, NotFound
@@ -141,6 +141,17 @@ async def active_for(connection: AsyncConnection, strategy_id: str) -> Active | 
     )
     row = rows.mappings().first()
     return msgspec.convert(row, Active) if row else None
+
+
+async def active_of(connection: AsyncConnection, strategies: Iterable[str]) -> dict[str, Active]:
+    """What each of the strategies trades with; without those that nothing was ever activated for."""
+    rows = await connection.execute(
+        select(activation_rows)
+        .ext(distinct_on(activation_rows.c.strategy_id))
+        .where(activation_rows.c.strategy_id.in_(list(strategies)))
+        .order_by(activation_rows.c.strategy_id, activation_rows.c.epoch.desc())
+    )
+    return {row["strategy_id"]: msgspec.convert(row, Active) for row in rows.mappings()}
 
 
 async def activations(

@@ -92,10 +92,7 @@ async def list_strategies(
         states = await trading_states.current_states(connection)
         replicas = await served_versions.served(connection)
         newest = await outcomes.newest_of_strategies(connection)
-        active = {
-            strategy_id: await model_registry.active_for(connection, strategy_id)
-            for strategy_id in settings.strategies()
-        }
+        active = await model_registry.active_of(connection, settings.strategies())
     stored = {each.scope: each.state for each in states}
     items = []
     for strategy_id in settings.strategies():
@@ -103,7 +100,7 @@ async def list_strategies(
         said = _said(states, strategy_id)
         items.append(
             StrategyAtWork(
-                **msgspec.structs.asdict(standing(strategy_id, active[strategy_id], state)),
+                **msgspec.structs.asdict(standing(strategy_id, active.get(strategy_id), state)),
                 symbols=list(settings.symbols_of(strategy_id)),
                 state_scope=said.scope if said else None,
                 state_actor=said.actor if said else None,
