@@ -1,12 +1,14 @@
 """The connection pool of a process, with every wait bounded."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 import msgspec
 from sqlalchemy import event
+from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -15,6 +17,9 @@ from common.settings import DatabaseSettings
 
 DATABASE_ERRORS = (SQLAlchemyError, OSError)
 """What a statement raises when the database does not answer, or not in time: a time-out is an OSError."""
+
+ROWS_AT_ONCE = 50
+"""Of a statement executed for many: a thousand at once hold up the event loop for a tenth of a second."""
 
 _NOT_ANSWERING = ("08", "28", "3D", "40", "53", "55", "57")
 """Classes of SQLSTATE after which the same request may succeed: no connection, no login, no such database,
@@ -72,6 +77,13 @@ async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """
     async with engine.connect() as connection:
         yield await connection.execution_options(isolation_level="AUTOCOMMIT")
+
+
+async def store(connection: AsyncConnection, statement: Insert, rows: Iterable[Mapping[str, Any]]) -> None:
+    """`statement` was executed for every row, some at a time: the event loop turns in between."""
+    left = iter(rows)
+    while together := list(islice(left, ROWS_AT_ONCE)):
+        await connection.execute(statement, together)
 
 
 def naive_utc(instant: datetime) -> datetime:

@@ -15,7 +15,7 @@ from sqlalchemy import case, func
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from common.database import DATABASE_ERRORS
+from common.database import DATABASE_ERRORS, store
 from common.errors import first_line
 from common.messages import FeatureVector, MarketSnapshot
 from common.tables import minute_bars
@@ -72,13 +72,13 @@ class MinuteBars:
         bars, self._bars = self._bars, {}
         if not bars:
             return
-        rows = [
+        rows = (
             {"symbol": symbol, "minute": minute, **msgspec.structs.asdict(bar)}
             for (symbol, minute), bar in sorted(bars.items(), key=lambda each: each[0])
-        ]
+        )
         try:
             async with engine.begin() as connection:
-                await connection.execute(_MERGE, rows)
+                await store(connection, _MERGE, rows)
         except asyncio.CancelledError:  # the service stops: its last flush is still to come
             self._keep(bars)
             raise

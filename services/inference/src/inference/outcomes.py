@@ -8,7 +8,7 @@ so whoever works off a backlog does not hide what another replica decided meanwh
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -21,7 +21,7 @@ from sqlalchemy import Table
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from common.database import DATABASE_ERRORS
+from common.database import DATABASE_ERRORS, store
 from common.errors import first_line
 from common.messages import FeatureVector, TradingSignal
 from common.signal_outbox import Claim
@@ -152,12 +152,10 @@ class Outcomes:
         try:
             async with engine.begin() as connection:
                 # In one order in every replica: two that store the same rows wait, they do not deadlock.
-                for statement, rows in (
-                    (_ADD_SKIPS, _count_rows(counts)),
-                    (_KEEP_NEWER, [self._row(latest[subject]) for subject in sorted(latest)]),
-                ):
-                    if rows:
-                        await connection.execute(statement, rows)
+                await store(connection, _ADD_SKIPS, _count_rows(counts))
+                await store(
+                    connection, _KEEP_NEWER, (self._row(latest[subject]) for subject in sorted(latest))
+                )
         except asyncio.CancelledError:  # the service stops: its last flush is still to come
             self._keep(counts, latest)
             raise
@@ -212,8 +210,8 @@ def storable(value: object) -> Any:
             return str(value)
 
 
-def _count_rows(counts: Counter[_CountKey]) -> list[dict[str, object]]:
-    return [
+def _count_rows(counts: Counter[_CountKey]) -> Iterator[dict[str, object]]:
+    return (
         {
             "minute": minute,
             "strategy_id": strategy_id,
@@ -222,7 +220,7 @@ def _count_rows(counts: Counter[_CountKey]) -> list[dict[str, object]]:
             "skips": skips,
         }
         for (minute, strategy_id, symbol, reason), skips in sorted(counts.items())
-    ]
+    )
 
 
 def _adding_skips() -> Insert:
