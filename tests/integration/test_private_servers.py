@@ -1,5 +1,6 @@
 """The private servers, started for real: both majors, restarts, and that nothing outlives its owner."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -223,7 +224,11 @@ def working_in(directory: Path) -> list[int]:
 
 
 def listening_addresses(pid: int) -> set[str]:
-    sockets = {os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()}
+    """The addresses that a process listens on; what it opens and closes meanwhile does not matter."""
+    sockets = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            sockets.add(os.readlink(descriptor))
     addresses = set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
