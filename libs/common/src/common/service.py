@@ -5,6 +5,7 @@ consumes. Stopping lets handlers finish what they began, then closes what they u
 """
 
 import errno
+import gc
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -31,6 +32,9 @@ log = structlog.get_logger(__name__)
 
 GRACE_S = 15
 """How long open HTTP requests may take to finish after SIGTERM, in seconds."""
+
+YOUNG_OBJECTS = 10_000
+"""How many objects are made before the youngest are searched for garbage; Python's own figure is 700."""
 
 _NOT_FOUND = AsgiResponse(b"not found", 404)
 
@@ -125,6 +129,7 @@ def run(
         log.warning(Event.SECRET_IS_WEAK, variable=variable, reason=reason)
     listener = _listen(settings.listen_host, getattr(settings, port_variable.lower()), port_variable)
     app = create_app(settings)
+    _spare_collections()
     config = uvicorn.Config(
         app,
         loop=loop,
@@ -136,6 +141,16 @@ def run(
         timeout_graceful_shutdown=GRACE_S,
     )
     _Server(config, None if stopping is None else partial(stopping, app)).run(sockets=[listener])
+
+
+def _spare_collections() -> None:
+    """What is there now is never searched for garbage, what comes later less often.
+
+    A collection of all that was imported stops a service for 70 ms, several times in ten seconds under load.
+    """
+    gc.freeze()
+    _, *older = gc.get_threshold()
+    gc.set_threshold(YOUNG_OBJECTS, *older)
 
 
 class _Server(uvicorn.Server):

@@ -7,11 +7,11 @@ that stops in order takes its rows along; those of one that died are removed by 
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from sqlalchemy import delete, func, or_
+from sqlalchemy import ARRAY, Text, all_, bindparam, delete, func, or_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from common.database import DATABASE_ERRORS
+from common.database import DATABASE_ERRORS, store
 from common.errors import first_line
 from common.tables import served_versions
 from inference.events import Event
@@ -23,6 +23,25 @@ HEART_BEAT_S = 5.0
 """How often a replica reports."""
 FORGOTTEN_AFTER_S = 3600.0
 """Rows without a heart-beat for so long are removed by whoever reports, by the database's clock."""
+
+_TABLE = served_versions.c
+_GIVEN = insert(served_versions)
+_REPORT = _GIVEN.on_conflict_do_update(
+    index_elements=["replica", "strategy_id"],
+    set_={
+        column.name: _GIVEN.excluded[column.name]
+        for column in _TABLE
+        if not column.primary_key and column is not _TABLE.heart_beat_at
+    }
+    | {"heart_beat_at": func.now()},
+)
+_FORGET = delete(served_versions).where(
+    or_(
+        _TABLE.heart_beat_at < func.now() - timedelta(seconds=FORGOTTEN_AFTER_S),
+        (_TABLE.replica == bindparam("replica"))
+        & (_TABLE.strategy_id != all_(bindparam("strategies", type_=ARRAY(Text)))),
+    )
+)
 
 
 class Replica:
@@ -36,24 +55,10 @@ class Replica:
 
     async def beat(self) -> None:
         """The fleet knows what serves every strategy here, now."""
-        rows = [self._row(strategy_id) for strategy_id in self._models.strategies]
-        statement = insert(served_versions).values(rows)
-        table = served_versions.c
+        strategies = self._models.strategies
         async with self._engine.begin() as connection:
-            await connection.execute(
-                statement.on_conflict_do_update(
-                    index_elements=["replica", "strategy_id"],
-                    set_={name: statement.excluded[name] for name in rows[0]} | {"heart_beat_at": func.now()},
-                )
-            )
-            await connection.execute(
-                delete(served_versions).where(
-                    or_(
-                        table.heart_beat_at < func.now() - timedelta(seconds=FORGOTTEN_AFTER_S),
-                        (table.replica == self._name) & table.strategy_id.not_in(self._models.strategies),
-                    )
-                )
-            )
+            await store(connection, _REPORT, map(self._row, strategies))
+            await connection.execute(_FORGET, {"replica": self._name, "strategies": list(strategies)})
 
     async def leave(self) -> None:
         """The fleet counts on this replica no more; where that cannot be stored its heart-beat runs out."""
