@@ -29,7 +29,7 @@ help:
 	@echo 'make test      run every test, with the coverage of the cores (ARGS="tests/unit -k x" runs only those)'
 	@echo 'make test-console  look at the console of a running fleet with a real Chromium'
 	@echo 'make mutants   change the cores line by line and see whether a test notices (ARGS="common.core.exits.*")'
-	@echo 'make bench     measure every goal beside its floor, in one table (ARGS="1 3" only those)'
+	@echo 'make bench     measure every goal beside its floor, in one table (ARGS="1 3" only those, ARGS=peers beside others)'
 	@echo 'make lint      check style, types, import rules and the lock file'
 	@echo 'make docs      write docs of events, metrics, settings; .env.example and dashboards from the code'
 	@echo 'make migrate   bring DATABASE_URL, or the private PostgreSQL, to the newest schema'

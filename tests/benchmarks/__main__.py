@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack
 
 import msgspec
-from tests.benchmarks import api, exit_path, exits, footprint, latency, reload, throughput, training
+from tests.benchmarks import api, exit_path, exits, footprint, latency, peers, reload, throughput, training
 from tests.benchmarks.result import Result
 from tests.benchmarks.servers import bench_servers
 
@@ -49,7 +49,10 @@ MEASURES: dict[str, list[Measure]] = {
     "8": [without_servers(exits.results), of_servers(exit_path.results)],
     "9": [of_servers(api.results)],
     "10": [of_servers(throughput.two_workers)],
+    "peers": [of_servers(peers.listing), of_servers(peers.serving)],
 }
+ONLY_ASKED = {"peers"}
+"""Not measured unless they are named: they install what nothing else needs."""
 
 
 def run(goals: Sequence[str]) -> int:
@@ -120,8 +123,8 @@ async def _all(results: AsyncIterator[Result]) -> list[Result]:
 
 
 def main() -> None:
-    """The goals that the command line names, else all."""
-    asked = sys.argv[1:] or list(MEASURES)
+    """The goals that the command line names, else all; the peers only where they are named."""
+    asked = sys.argv[1:] or [each for each in MEASURES if each not in ONLY_ASKED]
     if unknown := [each for each in asked if each not in MEASURES]:
         sys.exit(f"no such goal: {', '.join(unknown)}; there are {', '.join(MEASURES)}")
     sys.exit(run(asked))

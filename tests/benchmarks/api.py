@@ -83,9 +83,9 @@ async def results(servers: Servers) -> AsyncIterator[Result]:
     with place(servers) as where, TemporaryDirectory() as home:
         await seed(where.database_url)
         port = free_port()
-        with _process(where, Path(home), port) as process:
-            async with _client(port) as client:
-                await _until_ready(client)
+        with serving(where, Path(home), port) as process:
+            async with connected(port) as client:
+                await until_ready(client)
                 for name, (path, limit_ms) in QUESTIONS.items():
                     yield await _asked(client, where, name, _now(path), limit_ms)
             for result in await _listing(port, process):
@@ -98,18 +98,19 @@ async def _asked(client: Client, where: Place, name: str, path: str, limit_ms: f
     connection = await asyncpg.connect(where.database_url, server_settings={"timezone": "UTC"})
     try:
         floor = await connection.prepare(FLOORS[name]) if name in FLOORS else None
-        await _median_ms(lambda: client.get(path))
+        await median_ms(lambda: client.get(path))
         for _ in range(ROUNDS):
-            ours.append(await _median_ms(lambda: client.get(path)))
+            ours.append(await median_ms(lambda: client.get(path)))
             if floor is not None:
-                floors.append(await _median_ms(floor.fetch))
+                floors.append(await median_ms(floor.fetch))
     finally:
         await connection.close()
     target = None if limit_ms is None else at_most(limit_ms)
     return Result(goal=f"9 {name}, p50", unit="ms", rounds=ours, floors=floors, target=target)
 
 
-async def _median_ms(ask: Callable[[], Awaitable[object]]) -> float:
+async def median_ms(ask: Callable[[], Awaitable[object]]) -> float:
+    """Of REQUESTS one after the other, or of as many as QUESTION_S lets through."""
     seconds: list[float] = []
     while len(seconds) < REQUESTS and sum(seconds) < QUESTION_S:
         began = time.perf_counter()
@@ -146,7 +147,8 @@ def _now(path: str) -> str:
 
 
 @contextmanager
-def _process(where: Place, home: Path, port: int) -> Iterator[Watched]:
+def serving(where: Place, home: Path, port: int) -> Iterator[Watched]:
+    """One process of the API over the place, its models in `home`."""
     environment = {
         **KEYS,
         "DATABASE_URL": where.database_url,
@@ -162,7 +164,8 @@ def _process(where: Place, home: Path, port: int) -> Iterator[Watched]:
 
 
 @asynccontextmanager
-async def _client(port: int) -> AsyncIterator[Client]:
+async def connected(port: int) -> AsyncIterator[Client]:
+    """A keep-alive connection to whoever listens on the port within READY_S."""
     deadline = time.monotonic() + READY_S
     while True:
         try:
@@ -178,7 +181,8 @@ async def _client(port: int) -> AsyncIterator[Client]:
         writer.close()
 
 
-async def _until_ready(client: Client) -> None:
+async def until_ready(client: Client) -> None:
+    """Returns once the API says so; TimeoutError where it does not within READY_S."""
     async with asyncio.timeout(READY_S):
         while True:
             try:
@@ -194,7 +198,7 @@ async def _listing_rate(port: int) -> float:
 
     async def asking() -> int:
         count = 0
-        async with _client(port) as client:
+        async with connected(port) as client:
             while time.perf_counter() < end:
                 await client.get(PAGE)
                 count += 1

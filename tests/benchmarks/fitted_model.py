@@ -41,6 +41,8 @@ class Fitted(msgspec.Struct, frozen=True, kw_only=True):
     """A model of 300 trees, and what it says."""
 
     onnx: bytes
+    native: bytes
+    """The same trees as XGBoost's own JSON."""
     golden: tuple[Golden, ...]
     rows: Rows
 
@@ -66,7 +68,8 @@ def fitted() -> Fitted:
     is_hold = np.maximum(answers[:, 0], answers[:, 2]) < THRESHOLD - 0.2
     golden = (Golden(tuple(matrix[0].tolist()), tuple(answers[0].tolist())),)
     rows = Rows(hold=_as_json(matrix[is_hold]), buy=_as_json(matrix[answers[:, 2] > THRESHOLD + 0.1]))
-    return Fitted(onnx=onnx, golden=golden, rows=rows)
+    native = bytes(booster.save_raw("json"))
+    return Fitted(onnx=onnx, native=native, golden=golden, rows=rows)
 
 
 def _columns(random: np.random.Generator) -> np.ndarray:

@@ -19,6 +19,13 @@ VECTORS = 500
 
 async def replica(servers: Servers) -> AsyncIterator[Result]:
     """One strategy, one model of 300 trees."""
+    starts, memory = await measured(servers)
+    yield Result(goal="6 replica: start to ready", unit="s", rounds=starts, target=at_most(1.5))
+    yield Result(goal="6 replica: resident", unit="MB", rounds=memory, target=at_most(120.0))
+
+
+async def measured(servers: Servers) -> tuple[list[float], list[float]]:
+    """Of ROUNDS replicas, one after the other: seconds to ready, and memory in MB."""
     starts: list[float] = []
     memory: list[float] = []
     async with stage(servers, size=1) as here:
@@ -30,5 +37,4 @@ async def replica(servers: Servers) -> AsyncIterator[Result]:
                 await here.settled(worker)
                 memory.append(worker.rss_mb())
             await here.cleared()
-    yield Result(goal="6 replica: start to ready", unit="s", rounds=starts, target=at_most(1.5))
-    yield Result(goal="6 replica: resident", unit="MB", rounds=memory, target=at_most(120.0))
+    return starts, memory

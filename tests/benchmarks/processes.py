@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -88,20 +89,33 @@ class Service(Watched):
 @contextmanager
 def service(command: list[str], port: int, environment: Mapping[str, str], log: Path) -> Iterator[Service]:
     """`python` with the command; its output goes to `log`."""
-    with _running(command, environment, log) as process:
+    with _running([sys.executable, *command], environment, log) as process:
         yield Service(process, port)
 
 
 @contextmanager
 def watched(command: list[str], log: Path) -> Iterator[Watched]:
     """The same of a process without a port; it has printed its first line."""
-    with _running(command, {}, log) as process:
+    with _running([sys.executable, *command], {}, log) as process:
         one, deadline = Watched(process), time.monotonic() + STOP_S
         while b"\n" not in log.read_bytes():
             one.check()
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{command} did not begin")
             time.sleep(0.01)
+        yield one
+
+
+@contextmanager
+def foreign(command: list[str], port: int, log: Path) -> Iterator[Watched]:
+    """Somebody else's program, from when its port accepts connections."""
+    with _running(command, {}, log) as process:
+        one, deadline = Watched(process), time.monotonic() + READY_S
+        while not _accepts(port):
+            one.check()
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{command} did not listen on {port}; see {log}")
+            time.sleep(0.1)
         yield one
 
 
@@ -117,14 +131,25 @@ def rss_mb(pid: int) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
 
+def family_mb(pid: int) -> float:
+    """Memory of the process and its descendants; what they share counts once."""
+    found = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    own = next(int(line.split()[1]) for line in found if line.startswith("Pss:")) / 1024
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return own + sum(family_mb(int(child)) for child in children)
+
+
+def _accepts(port: int) -> bool:
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
+
+
 @contextmanager
 def _running(
     command: list[str], environment: Mapping[str, str], log: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, *command], env={**os.environ, **environment}, stdout=output, stderr=output
-        )
+        process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=output, stderr=output)
     try:
         yield process
     finally:
