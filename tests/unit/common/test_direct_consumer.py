@@ -19,7 +19,9 @@ class Channel:
         self.is_slow = False
 
     async def basic_ack(self, tag, *, multiple=False, wait=True):
-        assert tag in self.outstanding, f"406: unknown delivery tag {tag}"
+        if tag not in self.outstanding:
+            self.is_closed = True
+            raise RuntimeError(f"406: unknown delivery tag {tag}")
         self.frames += 1
         self.outstanding -= {each for each in self.outstanding if each <= tag} if multiple else {tag}
         if self.is_slow:
@@ -38,6 +40,8 @@ class Message:
     async def nack(self, *, requeue):
         assert requeue
         self.channel.nack(self.delivery_tag)
+        if self.channel.is_slow:
+            await asyncio.sleep(0)
 
 
 async def turns(count=3):
@@ -66,6 +70,7 @@ async def test_what_is_settled_is_told_and_nothing_else(order, handed_back, paus
         assert unsettled <= channel.outstanding
     await turns(70)
 
+    assert not channel.is_closed
     assert channel.outstanding == set()
     assert channel.given_again == handed_back
 
@@ -120,3 +125,31 @@ async def test_a_channel_that_went_first_is_no_failure(capsys):
     await turns()
 
     assert "message requeued" in capsys.readouterr().out
+
+
+async def test_a_channel_that_goes_while_a_message_is_handed_back_leaves_nothing_to_the_next():
+    before, after, answers = Channel(2), Channel(3), _Together("features.live")
+    before.is_slow = True
+    handing_back = asyncio.create_task(answers.hand_back(Message(before, 1)))
+    await asyncio.sleep(0)
+    before.is_closed = True
+    await answers.acknowledge(Message(after, 2))
+    await handing_back
+    await turns()
+
+    assert after.outstanding == {1, 2, 3}
+
+
+async def test_two_that_tell_do_not_overtake_each_other():
+    channel, answers = Channel(MOST_HELD + 4), _Together("features.live")
+    channel.is_slow = True
+    for tag in range(2, MOST_HELD + 3):
+        await answers.acknowledge(Message(channel, tag))
+    await turns()
+    await answers.acknowledge(Message(channel, 1))
+    await answers.acknowledge(Message(channel, MOST_HELD + 3))
+    await answers.tell()
+    await turns(MOST_HELD)
+
+    assert not channel.is_closed
+    assert channel.outstanding == {MOST_HELD + 4}

@@ -128,6 +128,7 @@ class _Together:
         """Beyond `_up_to`, and answered already."""
         self._has_news = False
         self._telling: asyncio.Task[None] | None = None
+        self._one_teller = asyncio.Lock()
 
     async def acknowledge(self, message: AbstractIncomingMessage) -> None:
         if self._is_of_this_channel(message):
@@ -137,11 +138,16 @@ class _Together:
     async def hand_back(self, message: AbstractIncomingMessage) -> None:
         if self._is_of_this_channel(message):
             await message.nack(requeue=True)
-            self._told.add(_tag_of(message))
-            self._tell_soon()
+            if self._is_of_this_channel(message):  # meanwhile another may have taken its place
+                self._told.add(_tag_of(message))
+                self._tell_soon()
 
     async def tell(self) -> None:
         """The broker knows of all that is settled, but for what is held."""
+        async with self._one_teller:  # a frame up to a tag must not overtake that of one below it
+            await self._tell()
+
+    async def _tell(self) -> None:
         channel, last = self._channel, 0
         if channel is None:
             return
