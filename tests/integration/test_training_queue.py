@@ -451,6 +451,7 @@ async def test_two_trainers_bring_twenty_runs_of_five_strategies_to_one_end_each
     in_turn = sorted(requested, key=lambda run: turn(run.priority, run.requested_at, run.requested_at))
     built = [(build["strategy_id"], build["symbol"]) for build in platform.builds]
     assert built == [(run.strategy_id, run.symbol) for run in in_turn]
+    assert list(settings.feature_service_dataset_storage_path.iterdir()) == []
 
 
 # Positions, schedules, alerts
